@@ -1,0 +1,41 @@
+/**
+ * Messages between the page and the worker: the mirror of py/voxtral/protocol.py, which explains the
+ * fields. py/tests/test_protocol.py compares the two tables, so keep them plain JSON.
+ */
+
+export const REQUESTS = {
+  "load": ["model_url", "backend", "delay_ms", "left_pad_tokens"],
+  "listen": ["session", "port", "sample_rate"],
+  "stop": ["session"],
+  "transcribe": ["session", "name", "bytes", "channels", "sample_rate"],
+  "cancel": ["session"]
+};
+
+export const EVENTS = {
+  "state": ["state"],
+  "progress": ["stage", "done", "total"],
+  "ready": ["backend", "adapter", "is_software", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"],
+  "words": ["session", "text", "words"],
+  "heard": ["session", "heard_s", "waiting_s", "total_s"],
+  "notice": ["session", "sentence"],
+  "done": ["session", "result"],
+  "cancelled": ["session"],
+  "error": ["session", "sentence", "fatal"]
+};
+
+const hasExactly = (message, fields) =>
+  Object.keys(message).length === fields.length + 1 && fields.every((field) => field in message);
+
+/** A request with exactly the fields its type has; anything else is a mistake in this page. */
+export function request(type, fields) {
+  const message = { type, ...fields };
+  if (!(type in REQUESTS) || !hasExactly(message, REQUESTS[type])) {
+    throw new TypeError(`request “${type}” takes the fields ${REQUESTS[type]}, got ${Object.keys(fields)}`);
+  }
+  return message;
+}
+
+/** Whether something the worker posted is one of our events; PyScript posts messages of its own. */
+export function isEvent(data) {
+  return typeof data?.type === "string" && data.type in EVENTS && hasExactly(data, EVENTS[data.type]);
+}

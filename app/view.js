@@ -1,0 +1,345 @@
+/** Shows the state in the page: the only file that touches elements. What there is to show: main.js. */
+
+const STAGES = ["runtime", "weights", "gpu", "warmup"];
+const IN_BYTES = ["runtime", "weights"];
+const LAG_WORTH_SAYING_S = 1;
+const QUIETEST_DBFS = -60; // the meter's left end
+const NEAR_BOTTOM_PX = 160;
+
+const $ = (id) => document.getElementById(id);
+
+/**
+ * actions: functions main.js gives, called for the person's gestures; `entry` and `alert` arguments are
+ * the objects of the state. Returns {render(state), writeClipboard(text)}. Rendering waits for the next
+ * frame, so it may be called for every event.
+ */
+export function createView(actions) {
+  const entries = new Map(); // entry → its EntryView
+  let latest = null;
+  listenToGestures(actions);
+
+  const draw = () => {
+    const state = latest;
+    latest = null;
+    const wasAtBottom = innerHeight + scrollY > document.documentElement.scrollHeight - NEAR_BOTTOM_PX;
+    drawEngine(state);
+    drawControls(state);
+    drawAlerts(state, actions);
+    const hasGrown = drawEntries(state, entries, actions);
+    if (hasGrown && wasAtBottom) scrollTo(0, document.documentElement.scrollHeight);
+  };
+  const render = (state) => {
+    if (!latest) requestAnimationFrame(draw);
+    latest = state;
+  };
+  return { render, writeClipboard };
+}
+
+function listenToGestures(actions) {
+  $("speak").addEventListener("click", actions.toggleSpeaking);
+  $("discard").addEventListener("click", actions.escape);
+  $("copy-all").addEventListener("click", actions.copyAll);
+  $("clear").addEventListener("click", actions.clear);
+  $("undo").addEventListener("click", actions.undo);
+  $("reload").addEventListener("click", actions.reload);
+  for (const button of document.querySelectorAll("[data-sample]")) {
+    button.addEventListener("click", () => actions.addSample(button.dataset.sample));
+  }
+  $("file-input").addEventListener("change", ({ target }) => {
+    actions.addFiles(target.files);
+    target.value = ""; // so that the same file can be chosen again
+  });
+  addEventListener("keydown", ({ key }) => key === "Escape" && actions.escape());
+
+  let depth = 0; // dragenter and dragleave come for every element on the way
+  const carriesFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
+  const show = (change) => {
+    depth = Math.max(0, depth + change);
+    $("dropping").hidden = depth === 0;
+  };
+  addEventListener("dragenter", (event) => carriesFiles(event) && show(+1));
+  addEventListener("dragleave", (event) => carriesFiles(event) && show(-1));
+  addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    show(-depth);
+    actions.addFiles(event.dataTransfer.files);
+  });
+}
+
+/* The engine: loading, what it is, that it is gone. */
+
+function drawEngine({ phase, stages, engine, failure, isSilent, isNumpyAsked, entries }) {
+  const hasTranscript = entries.length > 0;
+  if (hasTranscript && !document.body.classList.contains("has-transcript")) $("model").open = false; // make room, once
+  document.body.classList.toggle("has-transcript", hasTranscript);
+  $("loading").hidden = phase !== "loading";
+  if (phase === "loading") drawStages(stages);
+  setText($("status"), statusText(phase, stages, engine, isSilent));
+  $("status").dataset.phase = isSilent ? "silent" : phase;
+
+  $("failure").hidden = !failure && !isSilent;
+  setText(
+    $("failure").querySelector(".sentence"),
+    failure ?? (isSilent ? `The engine has not answered for ${isSilent} s; it may be busy, or you can reload the page.` : ""),
+  );
+  if (engine && $("model").hidden) drawModel(engine, isNumpyAsked);
+  $("model").hidden = !engine || phase === "failed";
+}
+
+function drawStages(stages) {
+  const reached = STAGES.findLastIndex((stage) => stage in stages);
+  STAGES.forEach((stage, i) => {
+    const item = document.querySelector(`[data-stage="${stage}"]`);
+    const { done = 0, total = 0 } = stages[stage] ?? {};
+    const isDone = i < reached || (i === reached && total > 0 && done >= total && stage !== "runtime");
+    const isStarting = stage === "runtime" && !isDone && total > 0 && done >= total;
+    item.dataset.progress = isDone ? "done" : i <= reached ? "active" : "pending";
+    const bar = item.querySelector("progress");
+    if (isStarting) bar.removeAttribute("value");
+    else bar.value = isDone ? 1 : total > 0 ? done / total : 0;
+    setText(item.querySelector(".amount"), isStarting ? "starting" : amount(stage, isDone ? total : done, total));
+  });
+}
+
+function amount(stage, done, total) {
+  if (!total) return "";
+  const [a, b] = IN_BYTES.includes(stage) ? [megabytes(done), `${megabytes(total)} MB`] : [done, total];
+  return done >= total ? `${b}` : `${a} of ${b}`;
+}
+
+function statusText(phase, stages, engine, isSilent) {
+  if (isSilent) return "No answer";
+  if (phase === "failed") return "Stopped";
+  if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
+  const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
+  return { runtime: "Loading Python", weights: "Loading weights", gpu: "Preparing the GPU", warmup: "Warming up" }[stage];
+}
+
+function drawModel({ model, description, vocabulary, backend, is_software: isSoftware }, isNumpyAsked) {
+  setText($("model-description"), description || model);
+  $("vocabulary").replaceChildren(
+    ...(vocabulary ?? []).map((word) => Object.assign(document.createElement("li"), { textContent: word })),
+  );
+  $("vocabulary").hidden = !vocabulary;
+  document.querySelector("[data-needs=open-vocabulary]").hidden = Boolean(vocabulary);
+  const why = slowness(backend, isSoftware, isNumpyAsked);
+  $("slow").hidden = !why;
+  setText($("slow"), why);
+}
+
+function slowness(backend, isSoftware, isNumpyAsked) {
+  if (backend === "numpy" && isNumpyAsked) return "The address asks for the CPU, so WebGPU is not used: the same words, more slowly.";
+  if (backend === "numpy" && !isSecureContext) {
+    return "Browsers give WebGPU only to https and localhost pages, so the CPU does the work: the same words, more slowly.";
+  }
+  if (backend === "numpy") {
+    return "This browser offers no WebGPU, so the CPU does the work: the same words, more slowly. A current Chrome, Edge, Firefox or Safari may do better.";
+  }
+  if (isSoftware) return "WebGPU runs in software here, without a graphics card: the same words, more slowly.";
+  return "";
+}
+
+/* The dock: microphone and files. */
+
+function drawControls({ phase, live, entries, cleared, copied }) {
+  const isBusy = entries.some((entry) => entry !== live?.entry && ["waiting", "running"].includes(entry.status));
+  const speak = $("speak");
+  speak.disabled = phase !== "ready" || (!live && isBusy) || (live !== null && live.phase !== "listening");
+  speak.title = phase === "ready" && !live && isBusy ? "When the files are done" : "";
+  speak.classList.toggle("is-live", live !== null);
+  setText(speak.querySelector(".label"), { opening: "Opening", listening: "Stop", stopping: "Finishing" }[live?.phase] ?? "Speak");
+
+  $("live").hidden = !live;
+  $("files").hidden = phase === "failed";
+  if (live) drawLive(live);
+
+  const isOver = ({ status }) => ["done", "cancelled", "failed"].includes(status);
+  $("transcript").hidden = entries.length === 0;
+  $("clear").disabled = !entries.some(isOver);
+  $("copy-all").disabled = !entries.some(({ result, pieces }) => result?.text || pieces.length);
+  setText($("copy-all").querySelector("span"), copied === "all" ? "Copied" : "Copy all");
+  $("cleared").hidden = !cleared;
+}
+
+function drawLive({ entry, level }) {
+  setText($("elapsed"), clock(entry.startedAt === null ? 0 : (performance.now() - entry.startedAt) / 1000));
+  const dbfs = 20 * Math.log10(Math.max(level?.rms ?? 0, 1e-6));
+  $("level").value = Math.max(0, 1 - dbfs / QUIETEST_DBFS);
+  const waiting = entry.heard?.waiting_s ?? 0;
+  setText($("lag"), waiting > LAG_WORTH_SAYING_S ? `${waiting.toFixed(1)} s behind` : "");
+}
+
+function drawAlerts({ alerts }, { dismiss }) {
+  reconcile($("alerts"), alerts, (alert) => {
+    const item = $("alert").content.cloneNode(true).firstElementChild;
+    item.querySelector(".sentence").textContent = alert.sentence;
+    item.querySelector(".dismiss").addEventListener("click", () => dismiss(alert));
+    return item;
+  });
+}
+
+/* The transcript. */
+
+/** Returns whether the page has become longer. */
+function drawEntries({ entries, copied }, views, actions) {
+  let hasGrown = false;
+  for (const entry of views.keys()) if (!entries.includes(entry)) views.delete(entry);
+  reconcile($("entries"), entries, (entry) => {
+    views.set(entry, new EntryView(entry, actions));
+    hasGrown = true;
+    return views.get(entry).element;
+  });
+  for (const entry of entries) hasGrown = views.get(entry).draw(entry, copied === entry.id) || hasGrown;
+  return hasGrown;
+}
+
+/** Makes the children of `parent` those of `items`, in order, keeping the elements of items already there. */
+function reconcile(parent, items, create) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.id, child]));
+  items.forEach((item, i) => {
+    const element = old.get(String(item.id)) ?? create(item);
+    element.dataset.id = item.id;
+    old.delete(String(item.id));
+    if (parent.children[i] !== element) parent.insertBefore(element, parent.children[i] ?? null);
+  });
+  for (const element of old.values()) element.remove();
+}
+
+class EntryView {
+  #nPieces = 0;
+  #nNotices = 0;
+  #result = null;
+
+  constructor(entry, { copy, remove, cancel }) {
+    this.element = $("entry").content.cloneNode(true).firstElementChild;
+    this.$(".name").textContent = entry.title;
+    this.$("progress").setAttribute("aria-label", `Progress of ${entry.title}`);
+    this.$(".copy").addEventListener("click", () => copy(entry));
+    this.$(".remove").addEventListener("click", () => remove(entry));
+    this.$(".cancel").addEventListener("click", () => cancel(entry));
+  }
+
+  $(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  /** Returns whether it has become longer. */
+  draw(entry, isCopied) {
+    const { status, pieces, notices, result, sentence } = entry;
+    const hasGrown = pieces.length > this.#nPieces;
+    for (const piece of pieces.slice(this.#nPieces)) appendWords(this.$(".text"), piece);
+    this.#nPieces = pieces.length;
+    if (result && result !== this.#result) showResult(this.$(".text"), result);
+    this.#result = result;
+    for (const notice of notices.slice(this.#nNotices)) {
+      this.$(".asides").append(Object.assign(document.createElement("li"), { textContent: notice }));
+    }
+    this.#nNotices = notices.length;
+
+    const hasText = this.$(".text").textContent.trim() !== "";
+    this.element.dataset.status = status;
+    this.element.classList.toggle("is-empty", !hasText);
+    this.element.classList.toggle("is-live", entry.isLive);
+    setText(this.$(".sentence"), sentence ?? "");
+    setText(this.$(".facts"), facts(entry, hasText));
+    this.$(".copy").hidden = !hasText;
+    this.$(".copy").classList.toggle("is-copied", isCopied);
+    setText(this.$(".copy span"), isCopied ? "Copied" : "Copy");
+    this.$(".remove").hidden = !["failed", "cancelled"].includes(status) || hasText;
+    this.#drawWork(entry);
+    return hasGrown;
+  }
+
+  /** How far a file is; a recording shows that in the dock. */
+  #drawWork({ status, isLive, heard, startedAt, session, title }) {
+    this.$(".work").hidden = isLive || !["waiting", "running"].includes(status);
+    this.$(".cancel").hidden = session === null;
+    this.$(".cancel").setAttribute("aria-label", `Cancel ${title}`);
+    const bar = this.$("progress");
+    bar.hidden = status === "waiting";
+    if (heard) bar.value = Math.min(1, heard.heard_s / heard.total_s);
+    else bar.removeAttribute("value");
+    const spent = startedAt === null ? "" : clock((performance.now() - startedAt) / 1000);
+    const progress = heard ? `${clock(heard.heard_s)} of ${clock(heard.total_s)} heard in ${spent}` : spent;
+    setText(this.$(".amount"), status === "waiting" ? "Waiting its turn" : progress);
+  }
+}
+
+function facts({ status, result }, hasText) {
+  if (status === "cancelled") return hasText ? "cancelled, text kept" : "cancelled";
+  if (status === "failed") return hasText ? "stopped early" : "";
+  if (!result) return "";
+  return `${clock(result.audio_s)} of sound in ${result.wall_s.toFixed(1)} s`;
+}
+
+/**
+ * Appends a piece of transcript with a span for each word that begins in it. The start of a piece that
+ * has no word of its own continues the last one. Appending, never replacing: a screen reader then says
+ * only what is new.
+ */
+function appendWords(paragraph, { text, words }) {
+  let rest = text;
+  for (const word of words) {
+    const spelled = word.text.trim();
+    const at = rest.indexOf(spelled);
+    if (at < 0 || !spelled) continue;
+    appendBetween(paragraph, rest.slice(0, at));
+    const span = Object.assign(document.createElement("span"), { className: "word", textContent: spelled });
+    span.title = interval(word);
+    paragraph.append(span);
+    rest = rest.slice(at + spelled.length);
+  }
+  appendBetween(paragraph, rest);
+}
+
+function appendBetween(paragraph, text) {
+  const continuation = paragraph.lastChild?.nodeType === Node.ELEMENT_NODE ? text.match(/^\S*/)[0] : "";
+  if (continuation) paragraph.lastChild.append(continuation);
+  if (text.length > continuation.length) paragraph.append(text.slice(continuation.length));
+}
+
+/** The final words have final times; their text is nearly always what is there already. */
+function showResult(paragraph, { text, words }) {
+  const spans = paragraph.querySelectorAll(".word");
+  if (paragraph.textContent.trim() === text.trim() && spans.length === words.length) {
+    spans.forEach((span, i) => (span.title = interval(words[i])));
+    return;
+  }
+  paragraph.replaceChildren();
+  appendWords(paragraph, { text, words });
+}
+
+const interval = ({ start, end }) => `${start.toFixed(2)} to ${end.toFixed(2)} s`;
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+function clock(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const shown = parts[0] ? parts : parts.slice(1);
+  return shown.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
+}
+
+/** Unchanged text is left alone: live regions would say it again. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Returns whether the text is on the clipboard. Pages without https have only the old way. */
+async function writeClipboard(text) {
+  if (navigator.clipboard) {
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
+  }
+  const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
+  const focused = document.activeElement;
+  document.body.append(area);
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+  return isCopied;
+}

@@ -1,0 +1,124 @@
+"""Fixtures of the browser tests: the server, browsers with WebGPU in software, pages under watch.
+
+A page under watch fails its test on a request to another origin, and on an error on the console or an
+exception nobody caught, unless the test is marked `expects_console_errors`.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from chromium import QUIET_FLAGS, WEBGPU_FLAGS, find_chromium, launch
+from harness import Harness
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from watch import Watch
+
+from serve import make_server
+from tools import runtime
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_LIMIT_MS = 180_000
+
+
+class RunningServer(NamedTuple):
+    """serve.py's server on a free port; the tests' own files lie under /e2e/ and /tests/."""
+
+    url: str
+    port: int
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """The app, served as users get it."""
+    runtime.ensure()
+    mounts = {"e2e": ROOT / "e2e", "tests": ROOT / "py" / "tests"}
+    with make_server("localhost", 0, mounts=mounts) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        port = int(running.server_address[1])
+        yield RunningServer(f"http://localhost:{port}", port)
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def base_url(server: RunningServer) -> str:
+    """Lets tests say page.goto("/")."""
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwright: Playwright) -> dict[str, Any]:
+    return {
+        **browser_type_launch_args,
+        "executable_path": find_chromium(playwright),
+        "args": [*QUIET_FLAGS, *WEBGPU_FLAGS],
+    }
+
+
+@pytest.fixture
+def context(context: BrowserContext, server: RunningServer, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """pytest-playwright's context, under watch; `page` is a page of it."""
+    watch = Watch(context, server.url)
+    yield context
+    watch.check(errors_expected=_expects_errors(request))
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(playwright: Playwright, server: RunningServer, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
+    """open_page("/", "--flag", …, webgpu=True) → a watched page in a browser of its own with further flags."""
+    opened: list[tuple[Browser, Watch]] = []
+
+    def open_one(path: str, *flags: str, webgpu: bool = True) -> Page:
+        browser = launch(playwright, flags, webgpu=webgpu)
+        context = browser.new_context(base_url=server.url, permissions=["microphone"])
+        opened.append((browser, Watch(context, server.url)))
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield open_one
+    for browser, _ in opened:
+        browser.close()
+    for _, watch in opened:
+        watch.check(errors_expected=_expects_errors(request))
+
+
+@pytest.fixture(scope="session")
+def loaded_page(browser: Browser, server: RunningServer) -> Iterator[tuple[Page, Watch]]:
+    """One page with the demo model loaded, for all tests that do not need a fresh one."""
+    context = browser.new_context(base_url=server.url)
+    watch = Watch(context, server.url)
+    page = context.new_page()
+    page.set_default_timeout(READY_LIMIT_MS)
+    page.goto("/")
+    page.evaluate("async () => { await window.voxtral.ready; }")
+    yield page, watch
+    context.close()
+
+
+@pytest.fixture
+def ready_page(loaded_page: tuple[Page, Watch], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The shared page, engine ready; leave it idle. Its address is "/", its model the demo."""
+    page, watch = loaded_page
+    yield page
+    watch.check(errors_expected=_expects_errors(request))
+
+
+@pytest.fixture(scope="session")
+def harness(browser: Browser, server: RunningServer) -> Iterator[Harness]:
+    """Python in a worker of Chromium, with the package and the test modules; see harness.py."""
+    context = browser.new_context(base_url=server.url)
+    watch = Watch(context, server.url)
+    yield Harness(context.new_page(), ROOT / "py" / "tests")
+    context.close()
+    watch.check()
+
+
+def _expects_errors(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("expects_console_errors") is not None

@@ -1,0 +1,2 @@
+// Takes the place of PyScript's core.js in tests of the page alone: see fake_engine.js.
+export const PyWorker = async () => new Worker("/e2e/fake_engine.js");

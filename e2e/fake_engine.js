@@ -1,0 +1,113 @@
+/**
+ * A scripted engine that speaks the protocol, for tests of the page alone.
+ *
+ * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights),
+ * fake:numpy, fake:software, fake:open (any vocabulary), fake:fatal, fake:lagging (hears, but falls behind).
+ * How it transcribes follows the file's name: slow (a word each 50 ms, without end), broken (an error),
+ * crash (a fatal error), silence, notice, long (many words); anything else is four digits.
+ */
+
+const WORDS = ["one", "four", "one", "seven"];
+const MB = 1_000_000;
+const sessions = new Map(); // session → {cancelled, stop}
+let scenario = "ready";
+
+const post = (type, fields) => postMessage({ type, ...fields });
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const wordAt = (i, text) => ({ text, start: i * 0.5 + 0.1, end: i * 0.5 + 0.4 });
+
+async function load({ model_url, delay_ms, left_pad_tokens }) {
+  scenario = model_url.split(":").at(-1);
+  post("state", { state: "loading" });
+  post("progress", { stage: "weights", done: 5 * MB, total: 12.5 * MB });
+  if (scenario === "loading") return;
+  if (scenario === "fatal") {
+    const sentence = "model.gguf: bad magic, expected GGUF, found <htm; download the file again.";
+    return post("error", { session: null, sentence, fatal: true });
+  }
+  post("progress", { stage: "weights", done: 12.5 * MB, total: 12.5 * MB });
+  post("progress", { stage: "gpu", done: 20, total: 20 });
+  post("progress", { stage: "warmup", done: 1, total: 1 });
+  post("ready", {
+    backend: scenario === "numpy" ? "numpy" : "webgpu",
+    adapter: scenario === "numpy" ? "CPU (numpy)" : scenario === "software" ? "SwiftShader" : "Test GPU",
+    is_software: ["numpy", "software"].includes(scenario),
+    model: "Voxtral demo",
+    description: "The demo model knows spoken digits and six phrases; it ignores everything else.",
+    vocabulary: scenario === "open" ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
+      "nine", "computer", "alexa", "jarvis", "snowboy", "smart mirror", "view glass"],
+    delay_ms: delay_ms ?? 480,
+    left_pad_tokens: left_pad_tokens ?? 76,
+  });
+}
+
+function finish(session, file, spoken) {
+  const result = {
+    file, text: spoken.join(" "), words: spoken.map((word, i) => wordAt(i, word)),
+    audio_s: 3, wall_s: 0.8, rtf: 0.27, tokens: [],
+  };
+  sessions.delete(session);
+  post("done", { session, result });
+}
+
+async function transcribe({ session, name }) {
+  const state = { cancelled: false };
+  sessions.set(session, state);
+  if (name.includes("broken")) {
+    const sentence = `“${name}” has a sample rate of 0 Hz, expected 8000 to 192000; record it again.`;
+    return post("error", { session, sentence, fatal: false });
+  }
+  if (name.includes("crash")) {
+    return post("error", { session, sentence: "The GPU went away; reload the page to go on.", fatal: true });
+  }
+  if (name.includes("notice")) post("notice", { session, sentence: `“${name}” ends early: 1.2 of 3.0 s are there.` });
+  const isSlow = name.includes("slow");
+  const n = name.includes("silence") ? 0 : name.includes("long") ? 160 : WORDS.length;
+  const spoken = [];
+  for (let i = 0; isSlow || i < n; i++) {
+    const word = WORDS[i % WORDS.length];
+    spoken.push(word);
+    post("words", { session, text: (i ? " " : "") + word, words: [wordAt(i, word)] });
+    post("heard", { session, heard_s: i * 0.5, waiting_s: 0, total_s: isSlow ? 60 : n * 0.5 });
+    if (isSlow) await sleep(50);
+    if (state.cancelled) return post("cancelled", { session });
+  }
+  finish(session, name, spoken);
+}
+
+function listen({ session, port, sample_rate }) {
+  const spoken = [];
+  let nSamples = 0;
+  let hasEnded = false;
+  const state = { cancelled: false, stop: () => hasEnded && finish(session, "microphone", [...spoken, "nine"]) };
+  sessions.set(session, state);
+  port.onmessage = ({ data }) => {
+    if (data.length === 0) {
+      hasEnded = true;
+      return state.isStopped && state.stop();
+    }
+    nSamples += data.length;
+    const heard_s = nSamples / sample_rate;
+    while (spoken.length < heard_s * 2) {
+      const word = WORDS[spoken.length % WORDS.length];
+      post("words", { session, text: (spoken.length ? " " : "") + word, words: [wordAt(spoken.length, word)] });
+      spoken.push(word);
+    }
+    post("heard", { session, heard_s, waiting_s: scenario === "lagging" ? 2.3 : 0.08, total_s: null });
+  };
+}
+
+onmessage = ({ data }) => {
+  const state = sessions.get(data.session);
+  if (data.type === "load") load(data);
+  if (data.type === "transcribe") transcribe(data);
+  if (data.type === "listen") listen(data);
+  if (data.type === "stop" && state) {
+    state.isStopped = true;
+    state.stop();
+  }
+  if (data.type === "cancel" && state) {
+    state.cancelled = true;
+    if (state.stop) post("cancelled", { session: data.session });
+  }
+};

@@ -1,0 +1,52 @@
+"""Functions that tests have the harness call inside Chromium; plain JSON values in and out.
+
+They bring the browser's device together with the very cases that CPython runs (py/tests).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from golden_cases import GoldenSet, stage_report, token_report
+from op_cases import CASES, run_case
+from polyscript import js_modules
+
+from voxtral.gpu.browser import open_browser
+from voxtral.ops.webgpu import WebGpuOps
+
+GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
+
+
+@cache
+def _devices() -> list[Any]:
+    return []
+
+
+async def _open_ops() -> WebGpuOps:
+    """One device for all calls."""
+    devices = _devices()
+    if not devices:
+        devices.append(await open_browser(js_modules.tape.replay, default_limits=True))
+    return WebGpuOps(devices[0])
+
+
+async def describe_adapter() -> dict[str, Any]:
+    """What the GPU says of itself."""
+    info = (await _open_ops()).device.info
+    return {"name": info.name, "backend": info.backend, "is_software": info.is_software}
+
+
+async def run_op_cases(first: int, last: int) -> dict[str, list[str]]:
+    """Name → problems, for the cases from first up to, but without, last."""
+    ops = await _open_ops()
+    reports = [await run_case(ops, case) for case in CASES[first:last]]
+    return {report.name: list(report.problems) for report in reports}
+
+
+async def run_golden(name: str) -> dict[str, Any]:
+    """Both reports of one golden set, whose files are there already."""
+    golden = GoldenSet({file: Path("tests", "golden", name, file).read_bytes() for file in GOLDEN_FILES})
+    return {
+        "tokens": await token_report(golden, await _open_ops()),
+        "stages": await stage_report(golden, await _open_ops()),
+    }

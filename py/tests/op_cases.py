@@ -1,0 +1,402 @@
+"""Every operation on random data, as plain cases that any two backends can be compared on.
+
+A scenario is written once against `ops.base.Ops`; `run_case` runs it on the GPU and on numpy with the same
+random numbers and reports the distance. No pytest here: the same cases run in CPython and inside a browser.
+
+Nothing may hide: outputs and scratch memory are filled with NaN before each run, shapes are no multiples of any
+tile, and persistent tensors have rows beyond those an operation may touch.
+"""
+
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tolerances import BUDGETS
+from voxtral.ops.base import Ops
+from voxtral.ops.reference import ReferenceOps
+from voxtral.ops.webgpu import WebGpuOps
+from voxtral.quant import GgmlType
+
+AnyOps = Ops[Any, Any, Any]
+Arrays = dict[str, NDArray[Any]]
+UNTOUCHED = 0x7FC0_1234  # a NaN no arithmetic makes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario with its arguments. serial, max_binding_bytes: how to build the WebGpuOps under test."""
+
+    scenario: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    serial: bool | None = None
+    max_binding_bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        parts = [f"{key}={value}" for key, value in self.arguments.items()]
+        if self.serial is not None:
+            parts.append("serial" if self.serial else "teams")
+        if self.max_binding_bytes is not None:
+            parts.append(f"split={self.max_binding_bytes}")
+        return f"{self.scenario}({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """problems: empty when all outputs are within budget; else one diagnosis each."""
+
+    name: str
+    nmse: float
+    problems: tuple[str, ...]
+
+
+async def run_case(ops: WebGpuOps, case: Case) -> Report:
+    """Compare `case` on the device of `ops` with numpy."""
+    if case.serial is not None or case.max_binding_bytes is not None:
+        ops = WebGpuOps(ops.device, case.serial, case.max_binding_bytes)
+    scenario = SCENARIOS[case.scenario]
+    seed = zlib.crc32(repr((case.scenario, case.arguments)).encode())
+    found = await scenario(ops, np.random.default_rng(seed), **case.arguments)
+    expected = await scenario(ReferenceOps(), np.random.default_rng(seed), **case.arguments)
+    budget = BUDGETS[case.scenario].nmse
+    worst, problems = 0.0, []
+    for output, want in expected.items():
+        nmse, problem = compare(found[output], want, budget)
+        worst = max(worst, nmse)
+        if problem:
+            problems.append(f"{case.name}: {output}: {problem}")
+    return Report(case.name, worst, tuple(problems))
+
+
+def compare(found: NDArray[Any], want: NDArray[Any], budget: float) -> tuple[float, str]:
+    """(nmse, diagnosis or "")."""
+    if found.shape != want.shape or found.dtype != want.dtype:
+        return np.inf, f"{found.dtype}{list(found.shape)}, expected {want.dtype}{list(want.shape)}"
+    # Bits first: equal NaNs are memory that nobody should have touched.
+    differs = found.view(np.uint32) != want.view(np.uint32)
+    if not differs.any():
+        return 0.0, ""
+    error = np.where(differs, found.astype(np.float64) - want.astype(np.float64), 0.0)
+    power = np.nansum(np.square(want, dtype=np.float64)) if want.dtype == np.float32 else 0.0
+    nmse = float(np.sum(np.square(error)) / power) if power else np.inf
+    if nmse <= budget:
+        return nmse, ""
+    at = np.unravel_index(np.nanargmax(np.where(np.isnan(error), np.inf, np.abs(error))), want.shape)
+    place = tuple(int(i) for i in at)
+    n_nan = int(np.isnan(error).sum())
+    return nmse, (
+        f"nmse {nmse:.2e} > {budget:.0e}; worst at {place}: {found[at]}, expected {want[at]}; "
+        f"{int(differs.sum())} of {differs.size} differ, {n_nan} of them NaN"
+    )
+
+
+# -- helpers ----------------------------------------------------------------------------------------
+def floats(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> NDArray[np.float32]:
+    return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+
+def q4_0_bytes(rng: np.random.Generator, n_rows: int, n_cols: int) -> bytes:
+    """Random blocks; scales of both signs, all normal f16, about 1 / (5 sqrt(n_cols)) so that outputs are near 1."""
+    blocks = rng.integers(0, 256, (n_rows * n_cols // 32, 18), dtype=np.uint8)
+    scales = rng.uniform(0.5, 1.5, len(blocks)) * rng.choice([-1.0, 1.0], len(blocks)) * 0.2 / np.sqrt(n_cols)
+    blocks[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
+    return blocks.tobytes()
+
+
+def q4_0_matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int) -> Any:
+    raw = [q4_0_bytes(rng, n_rows, n_cols) for n_rows in rows]
+    return ops.matrix(raw, [GgmlType.Q4_0] * len(rows), n_cols, "matrix")
+
+
+def untouched(*shape: int) -> NDArray[np.float32]:
+    return np.full(shape, UNTOUCHED, np.uint32).view(np.float32)
+
+
+async def run(ops: AnyOps, build: Callable[[], Any], times: int = 1) -> Any:
+    """Record, poison, submit; returns what build returned in the last run."""
+    program = await ops.program(build, "case")
+    if isinstance(ops, WebGpuOps):
+        ops.poison()
+    for _ in range(times):
+        ops.submit([program])
+    return ops.outputs(program)
+
+
+# -- scenarios --------------------------------------------------------------------------------------
+async def conv1d_gelu(
+    ops: AnyOps, rng: np.random.Generator, n: int, c_in: int, c_out: int, stride: int, position: int | None = None
+) -> Arrays:
+    x = ops.tensor(floats(rng, n, c_in))
+    weight = ops.tensor(floats(rng, c_out, 3 * c_in, scale=1.5 / np.sqrt(3 * c_in)))
+    bias = ops.tensor(floats(rng, c_out, scale=0.1))
+    at = None if position is None else ops.tensor(np.array([position], np.uint32))
+    return {"y": await ops.read(await run(ops, lambda: ops.conv1d_gelu(x, weight, bias, stride, at)))}
+
+
+async def rms_norm(ops: AnyOps, rng: np.random.Generator, m: int, k: int, scale: float = 1.0) -> Arrays:
+    x, weight = ops.tensor(floats(rng, m, k, scale=scale)), ops.tensor(floats(rng, k))
+    return {"y": await ops.read(await run(ops, lambda: ops.rms_norm(x, weight)))}
+
+
+async def linear(
+    ops: AnyOps,
+    rng: np.random.Generator,
+    m: int,
+    k: int,
+    n: list[int],
+    bias: bool = False,
+    gelu: bool = False,
+    out_rows: int | None = None,
+) -> Arrays:
+    x = ops.tensor(floats(rng, m, k))
+    weight = q4_0_matrix(ops, rng, n, k)
+    b = ops.tensor(floats(rng, sum(n))) if bias else None
+    out = None if out_rows is None else ops.tensor(untouched(out_rows, sum(n)))
+    y = await run(ops, lambda: ops.linear(x, weight, b, gelu, out))
+    arrays = {"y": await ops.read(y)}
+    if out is not None:
+        arrays["out"] = await ops.read(out)
+    return arrays
+
+
+async def linear_add(
+    ops: AnyOps, rng: np.random.Generator, m: int, k: int, n: int, bias: bool = False, times: int = 1
+) -> Arrays:
+    x, weight = ops.tensor(floats(rng, m, k)), q4_0_matrix(ops, rng, [n], k)
+    b = ops.tensor(floats(rng, n)) if bias else None
+    residual = ops.tensor(floats(rng, m, n))
+    await run(ops, lambda: ops.linear_add(x, weight, residual, b), times)
+    return {"residual": await ops.read(residual)}
+
+
+async def swiglu(ops: AnyOps, rng: np.random.Generator, m: int, f: int, scale: float = 1.0) -> Arrays:
+    gate_up = ops.tensor(floats(rng, m, 2 * f, scale=scale))
+    return {"y": await ops.read(await run(ops, lambda: ops.swiglu(gate_up)))}
+
+
+async def ada_norm_weight(ops: AnyOps, rng: np.random.Generator, k: int) -> Arrays:
+    weight, ada, out = ops.tensor(floats(rng, k)), ops.tensor(floats(rng, 1, k)), ops.tensor(untouched(k))
+    await run(ops, lambda: ops.ada_norm_weight(weight, ada, out))
+    return {"out": await ops.read(out)}
+
+
+async def rope_append_kv(
+    ops: AnyOps,
+    rng: np.random.Generator,
+    m: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    capacity: int,
+    rope_rows: int,
+    position: int,
+) -> Arrays:
+    qkv = ops.tensor(floats(rng, m, (heads + 2 * kv_heads) * head_dim))
+    angles = rng.uniform(0, 2 * np.pi, (rope_rows, head_dim // 2))
+    rope = ops.tensor(np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32))
+    keys = ops.tensor(untouched(capacity, kv_heads * head_dim))
+    values = ops.tensor(untouched(capacity, kv_heads * head_dim))
+    at = ops.tensor(np.array([position], np.uint32))
+    q = await run(ops, lambda: ops.rope_append_kv(qkv, rope, keys, values, at, heads, kv_heads))
+    return {"q": await ops.read(q), "keys": await ops.read(keys), "values": await ops.read(values)}
+
+
+async def attention(
+    ops: AnyOps,
+    rng: np.random.Generator,
+    m: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    window: int,
+    position: int,
+    spare: int = 0,
+    scale: float = 1.0,
+) -> Arrays:
+    """The ring holds window - 1 + m + spare keys; slots no row may see hold NaN."""
+    capacity = window - 1 + m + spare
+    width = kv_heads * head_dim
+    keys, values = untouched(capacity, width), untouched(capacity, width)
+    visible = np.arange(max(0, position - window + 1), position + m) % capacity
+    keys[visible], values[visible] = floats(rng, len(visible), width), floats(rng, len(visible), width)
+    q = ops.tensor(floats(rng, m, heads * head_dim, scale=scale))
+    k, v, at = ops.tensor(keys), ops.tensor(values), ops.tensor(np.array([position], np.uint32))
+    return {"y": await ops.read(await run(ops, lambda: ops.attention(q, k, v, at, heads, kv_heads, window)))}
+
+
+async def embed(
+    ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, position: int, token: int, audio_row: int = 0
+) -> Arrays:
+    table = q4_0_matrix(ops, rng, [vocabulary], dim)
+    audio = ops.tensor(floats(rng, 3, dim))
+    state = ops.tensor(np.array([position, token, 39, audio_row], np.uint32))
+    return {"y": await ops.read(await run(ops, lambda: ops.embed(table, audio, state)))}
+
+
+async def argmax_advance(
+    ops: AnyOps, rng: np.random.Generator, n: int, winners: list[int], position: int, ring: int, level: float = 9.0
+) -> Arrays:
+    """All `winners` share the largest value, `level` above the noise or far below zero."""
+    logits = floats(rng, 1, n) + np.float32(min(level, 0.0))
+    logits[0, winners] = logits.max() + np.float32(1.0)
+    x = ops.tensor(logits)
+    state = ops.tensor(np.array([position, 7, 39, 2], np.uint32))
+    tokens = ops.tensor(np.full(ring, 99, np.uint32))
+    await run(ops, lambda: ops.argmax_advance(x, state, tokens))
+    return {"state": await ops.read(state), "tokens": await ops.read(tokens)}
+
+
+async def advance_encoder(ops: AnyOps, rng: np.random.Generator, n_rows: int) -> Arrays:  # noqa: ARG001
+    position = ops.tensor(np.array([4_000_000_000], np.uint32))
+    state = ops.tensor(np.array([5, 6, 7, 8], np.uint32))
+    await run(ops, lambda: ops.advance_encoder(position, n_rows, state), times=2)
+    return {"position": await ops.read(position), "state": await ops.read(state)}
+
+
+async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, steps: int) -> Arrays:
+    """embed, norm, tied head, argmax: the state alone drives a program through prompt and generation."""
+    table = q4_0_matrix(ops, rng, [vocabulary], dim)
+    audio = ops.tensor(floats(rng, steps, dim, scale=0.05))
+    weight = ops.tensor(np.ones(dim, np.float32))
+    state = ops.tensor(np.array([0, 0, 4, 0], np.uint32))
+    tokens = ops.tensor(np.full(steps - 2, 99, np.uint32))
+
+    def step() -> None:
+        ops.argmax_advance(ops.linear(ops.rms_norm(ops.embed(table, audio, state), weight), table), state, tokens)
+
+    await run(ops, step, times=steps)
+    return {"state": await ops.read(state), "tokens": await ops.read(tokens)}
+
+
+async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int) -> Arrays:
+    """Layers that lend their scratch to one another, an output kept from the middle, two programs sharing."""
+    weight = ops.tensor(np.ones(dim, np.float32))
+    matrices = [q4_0_matrix(ops, rng, [2 * dim], dim) for _ in range(4)]
+    x = ops.tensor(floats(rng, m, dim))
+
+    def build() -> tuple[Any, Any]:
+        y, middle = x, None
+        for i, matrix in enumerate(matrices):
+            y = ops.swiglu(ops.linear(ops.rms_norm(y, weight), matrix))
+            middle = y if i == 1 else middle
+        return y, middle
+
+    first = await ops.program(build, "first")
+    second = await ops.program(lambda: ops.linear(ops.rms_norm(x, weight), matrices[0]), "second")
+    if isinstance(ops, WebGpuOps):
+        ops.poison()
+    ops.submit([second, first, second])
+    y, middle = ops.outputs(first)
+    return {"y": await ops.read(y), "middle": await ops.read(middle), "second": await ops.read(ops.outputs(second))}
+
+
+SCENARIOS: dict[str, Callable[..., Awaitable[Arrays]]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        conv1d_gelu, rms_norm, linear, linear_add, swiglu, ada_norm_weight, rope_append_kv, attention, embed,
+        argmax_advance, advance_encoder, decode_loop, scratch_reuse,
+    )
+}  # fmt: skip
+
+CASES = [
+    Case("conv1d_gelu", {"n": 10, "c_in": 128, "c_out": 96, "stride": 1}),
+    Case("conv1d_gelu", {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 0}),
+    Case("conv1d_gelu", {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 3}),
+    Case("conv1d_gelu", {"n": 9, "c_in": 64, "c_out": 64, "stride": 2}),
+    Case("conv1d_gelu", {"n": 3, "c_in": 4, "c_out": 1, "stride": 2}),
+    Case("conv1d_gelu", {"n": 72, "c_in": 36, "c_out": 131, "stride": 2, "position": 0}),
+    *(Case("rms_norm", {"m": m, "k": k}) for m, k in [(1, 32), (3, 96), (5, 384), (32, 1280), (1, 3072)]),
+    Case("rms_norm", {"m": 2, "k": 96, "scale": 1e-4}),
+    Case("rms_norm", {"m": 2, "k": 96, "scale": 1e4}),
+    *(
+        Case("linear", {"m": 1, "k": k, "n": n}, serial=serial)
+        for serial in (False, True)
+        for k, n in [(32, [1]), (32, [3]), (96, [5, 7]), (160, [17]), (384, [768, 128, 128]), (1280, [67]), (9216, [9])]
+    ),
+    *(Case("linear", {"m": m, "k": 96, "n": [33, 34]}) for m in (2, 3, 4, 5, 32)),
+    *(
+        Case("linear", {"m": m, "k": 160, "n": [70], "bias": bias, "gelu": gelu, "out_rows": m + 2}, serial=False)
+        for m in (1, 3)
+        for bias, gelu in [(True, False), (False, True), (True, True)]
+    ),
+    # Three blocks a row and an odd number of rows a part: scales of a part start in the middle of a word of the file's.
+    *(
+        Case("linear", {"m": m, "k": 96, "n": [20, 13], "bias": True}, serial=False, max_binding_bytes=7 * 3 * 16)
+        for m in (1, 3)
+    ),
+    Case("linear", {"m": 1, "k": 32, "n": [66_000]}, serial=False),
+    Case("linear", {"m": 1, "k": 32, "n": [66_000]}, serial=True),
+    Case("linear", {"m": 1, "k": 32, "n": [600_011]}, serial=False),  # more than 32 768 workgroups: a folded grid
+    *(
+        Case("linear_add", {"m": m, "k": 160, "n": 70, "bias": bias, "times": 3}, serial=False)
+        for m in (1, 5)
+        for bias in (False, True)
+    ),
+    Case("swiglu", {"m": 1, "f": 4}),
+    Case("swiglu", {"m": 5, "f": 160}),
+    Case("swiglu", {"m": 3, "f": 1152}),
+    Case("swiglu", {"m": 2, "f": 64, "scale": 60.0}),  # exp would overflow
+    Case("ada_norm_weight", {"k": 96}),
+    Case("ada_norm_weight", {"k": 3072}),
+    *(
+        Case(
+            "rope_append_kv",
+            {"m": m, "heads": h, "kv_heads": kv, "head_dim": hd, "capacity": c, "rope_rows": r, "position": p},
+        )
+        for m, h, kv, hd, c, r, p in [
+            (1, 4, 4, 32, 20, 8, 0),
+            (4, 6, 2, 32, 27, 8, 25),  # both rings wrap
+            (4, 4, 4, 64, 8, 4, 1_000_003),
+            (5, 8, 2, 128, 5, 16, 13),
+            (1, 3, 1, 96, 75, 16, 74),
+        ]
+    ),
+    *(
+        Case("attention", {"m": m, "heads": h, "kv_heads": kv, "head_dim": hd, "window": w, "position": p, "spare": s})
+        for m, h, kv, hd, w, p, s in [
+            (1, 4, 4, 32, 20, 0, 0),  # a single key
+            (4, 4, 4, 32, 20, 0, 0),  # a stream's start: 1, 2, 3, 4 keys
+            (4, 4, 4, 32, 20, 18, 0),  # the window fills up between rows
+            (4, 4, 4, 64, 250, 1_000, 3),  # rolled over, several tiles of keys
+            (1, 6, 2, 64, 75, 74, 0),
+            (1, 6, 2, 64, 75, 500, 0),
+            (3, 8, 2, 128, 65, 64, 1),
+            (1, 8, 2, 128, 200, 150, 0),
+            (2, 3, 1, 96, 70, 400, 0),  # n_quads 24 does not divide the workgroup
+            (5, 2, 1, 32, 1, 7, 0),  # a window of itself only
+            (32, 4, 4, 64, 33, 5, 0),
+        ]
+    ),
+    Case(
+        "attention",
+        {"m": 2, "heads": 2, "kv_heads": 1, "head_dim": 64, "window": 150, "position": 149, "scale": 20.0},
+    ),  # scores in the hundreds
+    Case("embed", {"vocabulary": 64, "dim": 96, "position": 0, "token": 50}),
+    Case("embed", {"vocabulary": 64, "dim": 96, "position": 38, "token": 50, "audio_row": 2}),
+    Case("embed", {"vocabulary": 64, "dim": 96, "position": 39, "token": 63, "audio_row": 1}),
+    Case("embed", {"vocabulary": 70_000, "dim": 32, "position": 99, "token": 69_999}),
+    *(
+        Case("embed", {"vocabulary": 64, "dim": 96, "position": 39, "token": token}, max_binding_bytes=21 * 3 * 16)
+        for token in (0, 20, 21, 41, 42, 63)
+    ),
+    *(
+        Case("argmax_advance", {"n": n, "winners": winners, "position": position, "ring": 8, "level": level})
+        for n, winners, position, level in [
+            (1, [0], 0, 9.0),
+            (5, [4], 7, 9.0),
+            (1536, [1535], 8, 9.0),
+            (1536, [0, 1, 1535], 9, 9.0),
+            (1536, [300, 44, 1000], 10, 9.0),  # the tree sees 300 - 256 = 44's neighbour first
+            (70_000, [69_998, 69_999], 70_000, 9.0),
+            (1000, [777], 3, -1e30),
+        ]
+    ),
+    Case("advance_encoder", {"n_rows": 4}),
+    Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}),
+    Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}, serial=False, max_binding_bytes=13 * 3 * 16),
+    Case("scratch_reuse", {"m": 1, "dim": 96}),
+    Case("scratch_reuse", {"m": 5, "dim": 96}, serial=False),
+]

@@ -1,0 +1,194 @@
+"""The command line: what it prints, and one sentence for everything that is wrong."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+
+from voxtral.cli import main
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "static" / "samples"
+GOLDEN = Path(__file__).parent / "golden"
+DEMO = ROOT / "static" / "model" / "voxtral-demo-q4_0.gguf"
+FIELDS = {"file", "text", "words", "audio_s", "wall_s", "rtf", "tokens"}
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout and stderr of one command."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(params=["numpy", "webgpu"])
+def backend(request):
+    return request.param
+
+
+def test_transcribe_prints_text(capsys, backend):
+    code, out, _ = run(capsys, "transcribe", "--backend", backend, SAMPLES / "digits_1.wav")
+    assert (code, out) == (0, "one four one seven\n")
+
+
+def test_transcribe_prints_json_lines(capsys):
+    files = [SAMPLES / "digits_1.wav", SAMPLES / "silence_3s.wav"]
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--json", *files)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [set(line) for line in lines] == [FIELDS, FIELDS]
+    assert [line["text"] for line in lines] == ["one four one seven", ""]
+    assert [word["text"] for word in lines[0]["words"]] == ["one", "four", "one", "seven"]
+    assert lines[0]["words"][-1]["end"] <= lines[0]["audio_s"]
+
+
+def test_a_bad_file_does_not_stop_the_others(capsys, tmp_path):
+    bad = tmp_path / "a 'bad' $(x) file ü.wav"
+    bad.write_text("nothing to hear")
+    code, out, err = run(capsys, "transcribe", "--backend", "numpy", bad, SAMPLES / "digits_1.wav")
+    assert (code, out) == (1, "one four one seven\n")
+    assert bad.name in err
+    assert_one_sentence(err)
+
+
+def test_odd_file_names_work(capsys, tmp_path):
+    odd = tmp_path / "a \"quoted\" name; $(x) ümläut.wav"
+    odd.write_bytes((SAMPLES / "digits_1.wav").read_bytes())
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--json", odd)
+    assert code == 0
+    assert json.loads(out)["file"] == str(odd)
+
+
+def test_a_folder_of_shards_is_a_model(capsys, tmp_path):
+    data = DEMO.read_bytes()
+    for i, start in enumerate(range(0, len(data), 5_000_001)):
+        (tmp_path / f"shard-a{'abcdefg'[i]}").write_bytes(data[start : start + 5_000_001])
+    (tmp_path / "tekken.json").write_bytes((DEMO.parent / "tekken.json").read_bytes())
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--model", tmp_path, SAMPLES / "digits_4.wav")
+    assert (code, out) == (0, "four seven nine three three\n")
+
+
+@pytest.mark.parametrize("chunk", [0, 777])
+def test_tokens_and_dump_agree_with_the_golden_set(capsys, tmp_path, backend, chunk):
+    golden = np.load(GOLDEN / "delay960_f16" / "golden.npz")
+    wav = tmp_path / "golden.wav"
+    write_float_wav(wav, golden["audio"])
+    options = ["--model", GOLDEN / "delay960_f16" / "model.gguf", "--delay-ms", 960, "--left-pad", 32]
+    dump = tmp_path / "out.npz"
+    code, out, _ = run(
+        capsys, "tokens", wav, *options, "--chunk", chunk, "--backend", backend, *(["--dump", dump] if chunk else [])
+    )
+    assert code == 0
+    assert json.loads(out) == golden["tokens"].tolist()
+    if chunk:
+        stages = np.load(dump)
+        assert set(stages) == {"mel", "conv2", "enc_out", "audio_embeds", "logits", "tokens"}
+        for name in stages:
+            np.testing.assert_allclose(stages[name], golden[name], rtol=0, atol=1e-4 if name == "mel" else 1e-3)
+
+
+def test_inspect_shows_the_network(capsys):
+    code, out, _ = run(capsys, "inspect", DEMO.parent)
+    assert code == 0
+    assert "179 tensors" in out
+    assert "n_layers=8" in out
+    assert "Q4_0" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["transcribe", "/nowhere/at all.wav"], "/nowhere/at all.wav"),
+        (["transcribe", SAMPLES / "digits_1.wav", "--delay-ms", "90"], "90"),
+        (["transcribe", SAMPLES / "digits_1.wav", "--left-pad", "7"], "left_pad_tokens"),
+        (["transcribe", SAMPLES / "digits_1.wav", "--model", "/nowhere.gguf"], "/nowhere.gguf"),
+        (["tokens", SAMPLES / "digits_1.wav", "--chunk", "-5"], "--chunk"),
+        (["inspect", SAMPLES / "digits_1.wav"], "digits_1.wav"),
+    ],
+)
+def test_mistakes_are_one_sentence(capsys, arguments, expected):
+    code, out, err = run(capsys, *arguments, *([] if arguments[0] == "inspect" else ["--backend", "numpy"]))
+    assert (code, out) == (1, "")
+    assert expected in err
+    assert_one_sentence(err)
+
+
+def damaged_models():
+    """Name, a function from the good file's bytes to bad ones, and words the sentence must hold."""
+    return [
+        ("truncated", lambda data: data[: len(data) // 2], ["bytes"]),
+        ("header only", lambda data: data[:1000], ["bytes"]),
+        ("empty", lambda _: b"", ["bytes"]),
+        ("wrong magic", lambda data: b"GGML" + data[4:], ["GGUF"]),
+        ("version 9", lambda data: data[:4] + struct.pack("<I", 9) + data[8:], ["version", "9"]),
+    ]
+
+
+@pytest.mark.parametrize(("name", "damage", "expected"), damaged_models(), ids=lambda value: value if isinstance(value, str) else "")
+def test_damaged_models_are_one_sentence(capsys, tmp_path, name, damage, expected):
+    model = tmp_path / f"{name}.gguf"
+    model.write_bytes(damage((GOLDEN / "tiny" / "model.gguf").read_bytes()))
+    assert_refused(capsys, model, [model.name, *expected])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("missing", ["layers.1.attention.wk.weight"]),
+        ("type", ["layers.1.attention.wk.weight", "F32", "Q4_0"]),
+        ("shape", ["layers.1.attention.wk.weight", "32"]),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(capsys, tmp_path, change, expected):
+    model = tmp_path / "model.gguf"
+    rewrite_model(GOLDEN / "tiny" / "model.gguf", model, "layers.1.attention.wk.weight", change)
+    assert_refused(capsys, model, [model.name, *expected])
+
+
+def assert_refused(capsys, model, expected):
+    (model.parent / "tekken.json").write_bytes((GOLDEN / "tiny" / "tekken.json").read_bytes())
+    code, out, err = run(capsys, "transcribe", SAMPLES / "digits_1.wav", "--model", model, "--backend", "numpy")
+    assert (code, out) == (1, "")
+    for words in expected:
+        assert words in err
+    assert_one_sentence(err)
+
+
+def assert_one_sentence(err):
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def rewrite_model(source, target, tensor_name, change):
+    """Copy a GGUF file with one tensor left out, stored as F32, or cut to half its rows."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, "voxtral")
+    for field in reader.fields.values():
+        if field.name.startswith("voxtral."):
+            writer.add_uint32(field.name, int(field.contents()))
+    for tensor in reader.tensors:
+        data, kind = tensor.data, tensor.tensor_type
+        if tensor.name == tensor_name:
+            if change == "missing":
+                continue
+            if change == "type":
+                data, kind = np.zeros(tuple(reversed(tensor.shape.tolist())), np.float32), GGMLQuantizationType.F32
+            if change == "shape":
+                data = data[: len(data) // 2]
+        writer.add_tensor(tensor.name, data, raw_dtype=kind if kind == GGMLQuantizationType.Q4_0 else None)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_float_wav(path, samples):
+    data = samples.astype("<f4").tobytes()
+    fmt = struct.pack("<HHIIHH", 3, 1, 16_000, 64_000, 4, 32)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16) + fmt
+        + b"data" + struct.pack("<I", len(data)) + data
+    )  # fmt: skip

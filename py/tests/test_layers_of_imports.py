@@ -1,0 +1,97 @@
+"""The architecture as a table: a module imports only lower ranks, and the outside world has one door each."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "voxtral"
+
+RANKS = {
+    0: ["errors", "config", "gpu.device", "ops.base", "protocol"],
+    1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample", "audio_file"],
+    2: ["gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.browser", "gpu.native", "gpu.recording"],
+    3: ["ops.reference", "ops.webgpu"],
+    4: ["model.layers", "model.loader", "model.stream", "model.voxtral"],
+    5: ["decoding"],
+    6: ["session", "transcription"],
+    7: ["worker", "cli", "__main__"],
+}
+RANK = {name: rank for rank, names in RANKS.items() for name in names}
+NEVER = {"model": "gpu", "gpu": "model", "ops": "model", "mel": "gpu"}
+DOORS = {"js": "gpu.browser", "pyodide": "gpu.browser", "pyodide_js": "gpu.browser", "wgpu": "gpu.native"}
+NUMPY_HALF = [*RANKS[0], *RANKS[1]]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inner_imports(name: str) -> set[str]:
+    """The package's own modules that a module imports."""
+    return {found.removeprefix("voxtral.") for found in imports(MODULES[name])} & set(RANK)
+
+
+def test_every_module_has_a_rank():
+    packages = {"__init__", "gpu", "ops", "model"}
+    assert set(MODULES) - packages == set(RANK)
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_imports_point_downwards(name):
+    upwards = {found for found in inner_imports(name) if RANK[found] > RANK[name]}
+    assert not upwards
+
+
+def test_no_import_cycles():
+    visiting: list[str] = []
+    done: set[str] = set()
+
+    def visit(name: str) -> None:
+        assert name not in visiting, f"cycle: {' → '.join([*visiting, name])}"
+        if name not in done:
+            visiting.append(name)
+            for found in inner_imports(name):
+                visit(found)
+            visiting.pop()
+            done.add(name)
+
+    for name in RANK:
+        visit(name)
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_model_and_gpu_do_not_know_each_other(name):
+    package = name.split(".")[0]
+    if forbidden := NEVER.get(package):
+        assert not {found for found in inner_imports(name) if found.split(".")[0] == forbidden}
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_the_outside_world_has_one_door_each(name):
+    tops = {found.split(".")[0] for found in imports(MODULES[name])}
+    assert {top for top in tops if DOORS.get(top, name) != name} == set()
+
+
+@pytest.mark.parametrize("name", NUMPY_HALF)
+def test_the_numpy_half_needs_numpy_alone(name):
+    tops = {found.split(".")[0] for found in imports(MODULES[name])}
+    optional = {"av"} if name == "audio_file" else set()  # imported where it is used, with a sentence when missing
+    assert tops - set(sys.stdlib_module_names) - optional <= {"numpy", "voxtral"}

@@ -1,0 +1,127 @@
+"""Decoding of weights against the gguf package, bit for bit."""
+
+import math
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from gguf import quants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from voxtral.errors import ModelFileError
+from voxtral.quant import GgmlType, dequantise, repack_q4_0, type_name
+
+TESTS = Path(__file__).parent
+DEMO = TESTS.parents[1] / "static" / "model" / "voxtral-demo-q4_0.gguf"
+QUANTISED = [GgmlType.Q4_0, GgmlType.Q8_0]
+
+
+def random_blocks(ggml_type: GgmlType, n_blocks: int, seed: int = 0) -> bytes:
+    """Blocks with every bit pattern in the weights, and scales of both signs."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (n_blocks, ggml_type.block_bytes), dtype=np.uint8)
+    blocks[:, :2] = rng.normal(0, 1, (n_blocks, 1)).astype("<f2").view(np.uint8)
+    return blocks.tobytes()
+
+
+def judge(raw: bytes, ggml_type: GgmlType) -> np.ndarray:
+    blocks = np.frombuffer(raw, np.uint8).reshape(-1, ggml_type.block_bytes)
+    return quants.dequantize(blocks, gguf.GGMLQuantizationType(ggml_type)).reshape(-1)
+
+
+@pytest.mark.parametrize("ggml_type", GgmlType)
+def test_sizes_are_ggml_sizes(ggml_type: GgmlType) -> None:
+    expected = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(ggml_type)]
+    assert (ggml_type.block_weights, ggml_type.block_bytes) == expected
+    assert ggml_type.n_bytes(320) == 320 // ggml_type.block_weights * ggml_type.block_bytes
+
+
+def test_type_names_are_ggml_names() -> None:
+    for ggml_type in range(31):
+        if ggml_type not in (4, 5):  # withdrawn by GGML
+            assert type_name(ggml_type) == gguf.GGMLQuantizationType(ggml_type).name
+    assert type_name(999) == "number 999"
+
+
+@pytest.mark.parametrize("ggml_type", QUANTISED)
+def test_decoding_is_bit_equal_to_the_gguf_package(ggml_type: GgmlType) -> None:
+    raw = random_blocks(ggml_type, 1001)
+    weights = dequantise(raw, ggml_type, 1001 * 32)
+    assert weights.dtype == np.float32
+    np.testing.assert_array_equal(weights, judge(raw, ggml_type))
+
+
+@pytest.mark.parametrize("ggml_type", QUANTISED)
+def test_quantised_weights_come_back_nearly(ggml_type: GgmlType) -> None:
+    weights = np.random.default_rng(1).normal(0, 1, 3200).astype(np.float32)
+    raw = quants.quantize(weights, gguf.GGMLQuantizationType(ggml_type)).tobytes()
+    error = np.sqrt(np.mean((dequantise(raw, ggml_type, 3200) - weights) ** 2))
+    assert error < (0.1 if ggml_type == GgmlType.Q4_0 else 0.01)
+
+
+@given(hnp.arrays(np.uint16, st.integers(0, 50)))
+def test_every_half_and_float_bit_pattern(bits: np.ndarray) -> None:
+    halves = dequantise(bits.tobytes(), GgmlType.F16, len(bits))
+    np.testing.assert_array_equal(halves, bits.view("<f2").astype(np.float32))
+    floats = bits.astype("<u4") << 16
+    np.testing.assert_array_equal(dequantise(floats.tobytes(), GgmlType.F32, len(bits)), floats.view("<f4"))
+
+
+@pytest.mark.parametrize("ggml_type", QUANTISED)
+def test_damaged_scales_make_no_noise(ggml_type: GgmlType) -> None:
+    """Infinite and NaN scales are values like any other: no warning, which here would be an error."""
+    for scale in (np.inf, np.nan):
+        raw = np.float16(scale).tobytes() + bytes([0x88]) * (ggml_type.block_bytes - 2)
+        assert not np.isfinite(dequantise(raw, ggml_type, 32)).any()
+
+
+def test_one_block_by_hand() -> None:
+    raw = np.float16(-0.5).tobytes() + bytes([0x0F, *[0x88] * 14, 0xF0])
+    weights = dequantise(raw, GgmlType.Q4_0, 32)
+    assert weights[[0, 1, 15, 16, 17, 31]].tolist() == [-3.5, 0, 4, 4, 0, -3.5]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 40), st.integers(0, 2**32))
+def test_repacking_keeps_every_bit(n_blocks: int, seed: int) -> None:
+    raw = random_blocks(GgmlType.Q4_0, n_blocks, seed)
+    nibbles, scales = repack_q4_0(raw)
+    assert (nibbles.shape, nibbles.dtype) == ((n_blocks, 4), np.uint32)
+    assert (scales.shape, scales.dtype) == ((math.ceil(n_blocks / 2),), np.uint32)
+    halves = scales.astype("<u4").view("<u2")
+    assert not halves[n_blocks:].any()
+    planes = [halves[:n_blocks, None].view(np.uint8), nibbles.astype("<u4").view(np.uint8)]
+    assert np.concatenate(planes, axis=1).tobytes() == raw
+
+
+def test_repacked_words_by_hand() -> None:
+    raw = bytes([1, 2, *range(16)]) + bytes([3, 4, *range(16, 32)]) + bytes([5, 6, *range(32, 48)])
+    nibbles, scales = repack_q4_0(raw)
+    assert [hex(word) for word in nibbles[0]] == ["0x3020100", "0x7060504", "0xb0a0908", "0xf0e0d0c"]
+    assert [hex(word) for word in scales] == ["0x4030201", "0x605"]
+
+
+def test_the_demo_model_decodes_as_the_gguf_package_decodes_it() -> None:
+    for tensor in gguf.GGUFReader(DEMO).tensors:
+        raw = tensor.data.tobytes()
+        weights = dequantise(raw, int(tensor.tensor_type), int(tensor.n_elements))
+        expected = quants.dequantize(tensor.data, tensor.tensor_type).reshape(-1)
+        np.testing.assert_array_equal(weights, expected, err_msg=tensor.name)
+
+
+@pytest.mark.parametrize("ggml_type", GgmlType)
+def test_wrong_sizes_are_one_sentence(ggml_type: GgmlType) -> None:
+    with pytest.raises(ModelFileError, match=f"64 {ggml_type.name} weights take"):
+        dequantise(bytes(ggml_type.n_bytes(64) - 1), ggml_type, 64)
+    with pytest.raises(ModelFileError):
+        dequantise(bytes(ggml_type.n_bytes(64)), ggml_type, 65)
+
+
+def test_other_types_and_cut_blocks_are_refused() -> None:
+    with pytest.raises(ModelFileError, match="found Q4_K"):
+        dequantise(bytes(144), 12, 256)
+    with pytest.raises(ModelFileError):
+        repack_q4_0(bytes(19))

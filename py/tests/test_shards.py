@@ -1,0 +1,125 @@
+"""Byte sources: any cuts must read like the whole file."""
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voxtral.errors import ModelFileError
+from voxtral.shards import ByteSource, FileSource, MemorySource, ShardedCursor, open_model_files, shard_order
+
+WHOLE = bytes(range(256)) * 4
+
+
+def cut(data: bytes, cuts: list[int]) -> list[MemorySource]:
+    """data in len(cuts) + 1 shards, some perhaps empty."""
+    edges = [0, *sorted(cuts), len(data)]
+    return [MemorySource(data[a:b], f"shard-{i}") for i, (a, b) in enumerate(pairwise(edges))]
+
+
+def read(source: ByteSource, offset: int, n_bytes: int) -> bytes:
+    return asyncio.run(source.read_at(offset, n_bytes))
+
+
+cuts = st.lists(st.integers(0, len(WHOLE)), max_size=8)
+edges = st.tuples(st.integers(0, len(WHOLE)), st.integers(0, len(WHOLE))).map(sorted)
+
+
+@settings(deadline=None)
+@given(cuts, edges)
+def test_any_cuts_read_like_the_whole(cuts: list[int], edges: list[int]) -> None:
+    start, end = edges
+    cursor = ShardedCursor(cut(WHOLE, cuts))
+    assert cursor.n_bytes == len(WHOLE)
+    assert read(cursor, start, end - start) == WHOLE[start:end]
+
+
+@given(cuts, edges)
+def test_slices_are_the_range_in_order_and_none_is_empty(cuts: list[int], edges: list[int]) -> None:
+    start, end = edges
+    sources = cut(WHOLE, cuts)
+    slices = ShardedCursor(sources).slices(start, end - start)
+    assert all(n > 0 for _, _, n in slices)
+    assert b"".join(read(sources[shard], local, n) for shard, local, n in slices) == WHOLE[start:end]
+
+
+@settings(deadline=None)
+@given(cuts, st.lists(st.integers(0, 300), max_size=10))
+def test_cursor_reads_on_from_where_it_is(cuts: list[int], sizes: list[int]) -> None:
+    async def walk() -> None:
+        cursor, position = ShardedCursor(cut(WHOLE, cuts)), 0
+        for size in sizes:
+            if position + size > len(WHOLE):
+                cursor.seek(position := 5)
+            assert await cursor.read(size) == WHOLE[position : position + size]
+            position += size
+            assert cursor.tell() == position
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize(("offset", "n_bytes"), [(1020, 5), (1025, 0), (-1, 4), (4, -1), (0, 2**63)])
+def test_reading_past_the_end_is_one_sentence(tmp_path: Path, offset: int, n_bytes: int) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(WHOLE)
+    for source in (MemorySource(WHOLE, "a.gguf"), FileSource(path), ShardedCursor(cut(WHOLE, [9, 700]))):
+        with pytest.raises(ModelFileError, match="there are only 1024"):
+            read(source, offset, n_bytes)
+
+
+def test_a_file_that_shrinks_after_it_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(WHOLE)
+    source = FileSource(path)
+    assert read(source, 1000, 24) == WHOLE[1000:]
+    path.write_bytes(b"short")
+    with pytest.raises(ModelFileError, match="expected 24 bytes at byte 1000, found 0"):
+        read(source, 1000, 24)
+
+
+def test_names_say_how_many_shards() -> None:
+    assert ShardedCursor([MemorySource(b"", "m.gguf")]).name == "m.gguf"
+    assert ShardedCursor(cut(WHOLE, [1, 2])).name == "shard-0 and 2 more shards"
+    with pytest.raises(ModelFileError, match="at least one"):
+        ShardedCursor([])
+
+
+def test_shards_are_put_in_order() -> None:
+    assert shard_order(["shard-ab", "x", "shard-aa", "tekken.json"]) == ["shard-aa", "shard-ab"]
+    assert shard_order(["shard-10", "shard-9"]) == ["shard-9", "shard-10"]
+    assert shard_order(["m.gguf.001", "m.gguf.000"]) == ["m.gguf.000", "m.gguf.001"]
+    assert shard_order(["m.gguf.part-ab", "m.gguf.part-aa"]) == ["m.gguf.part-aa", "m.gguf.part-ab"]
+    with pytest.raises(ModelFileError, match="several"):
+        shard_order(["a.gguf.0", "b.gguf.0"])
+
+
+def folder(path: Path, **files: bytes) -> Path:
+    path.mkdir()
+    for name, data in files.items():
+        (path / name.replace("__", ".").replace("_", "-")).write_bytes(data)
+    return path
+
+
+def test_a_file_or_a_folder_means_a_model(tmp_path: Path) -> None:
+    single = folder(tmp_path / 'one "$(x)" ü', model__gguf=WHOLE, tekken__json=b"{}")
+    shards = folder(tmp_path / "cut", shard_ab=WHOLE[500:], shard_aa=WHOLE[:500], README__md=b"")
+    for path, parent in ((single, single), (single / "model.gguf", single), (shards, shards)):
+        source, tekken = open_model_files(str(path))
+        assert read(source, 0, source.n_bytes) == WHOLE
+        assert tekken == parent / "tekken.json"
+
+
+def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
+    empty = folder(tmp_path / "empty")
+    two = folder(tmp_path / "two", a__gguf=b"", b__gguf=b"")
+    with pytest.raises(ModelFileError, match="found neither"):
+        open_model_files(empty)
+    with pytest.raises(ModelFileError, match=r"found a\.gguf, b\.gguf"):
+        open_model_files(two)
+    with pytest.raises(ModelFileError, match="no such file"):
+        open_model_files(tmp_path / "absent.gguf")
+    with pytest.raises(ModelFileError, match="cannot be opened"):
+        FileSource(tmp_path / "absent.gguf")

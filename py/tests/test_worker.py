@@ -1,0 +1,286 @@
+"""The worker on CPython: a host that is a list, and the real demo model."""
+
+import asyncio
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxtral.errors import DeviceError, ModelFileError
+from voxtral.protocol import EVENTS
+from voxtral.worker import Worker
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "static" / "samples"
+MODEL_URL = "http://localhost/static/model/"
+
+
+class ListHost:
+    """Keeps what the worker posts; serves files of the checkout; has no GPU."""
+
+    def __init__(self) -> None:
+        self.messages = []
+        self.ports = {}
+        self.time_s = 0.0
+        self.arrived = asyncio.Event()
+
+    def post(self, message):
+        assert set(message) == {"type", *EVENTS[message["type"]]}
+        self.messages.append(message)
+        self.arrived.set()
+
+    def listen(self, port, on_samples):
+        self.ports[port] = on_samples
+
+    def samples(self, array):
+        return np.array(array, np.float32)
+
+    def content(self, buffer):
+        return bytes(buffer)
+
+    async def fetch(self, url, on_progress=None):
+        path = ROOT / url.removeprefix("http://localhost/")
+        if not path.exists():
+            raise ModelFileError(f"{url}: not found (HTTP 404); check the address")
+        data = path.read_bytes()
+        if on_progress:
+            on_progress(len(data), len(data))
+        return data
+
+    async def open_gpu(self):
+        raise DeviceError("this browser has no WebGPU")
+
+    def now_s(self):
+        self.time_s += 0.5
+        return self.time_s
+
+    def of(self, kind, session=None):
+        return [m for m in self.messages if m["type"] == kind and (session is None or m["session"] == session)]
+
+    async def until(self, kind, session=None, n=1):
+        while len(self.of(kind, session)) < n:
+            self.arrived.clear()
+            await asyncio.wait_for(self.arrived.wait(), 60)
+        return self.of(kind, session)[n - 1]
+
+
+def load(**changes):
+    options = {"model_url": MODEL_URL, "backend": None, "delay_ms": None, "left_pad_tokens": 32}
+    return {"type": "load", **options, **changes}
+
+
+def transcribe(session, name, data):
+    return {
+        "type": "transcribe",
+        "session": session,
+        "name": name,
+        "bytes": data,
+        "channels": None,
+        "sample_rate": None,
+    }
+
+
+def with_worker(scenario, **options):
+    """Run scenario(host, worker) with the demo model loaded."""
+
+    async def main():
+        host = ListHost()
+        worker = Worker(host)
+        worker.receive(load(**options))
+        await host.until("state", n=2)
+        try:
+            return await scenario(host, worker)
+        finally:
+            worker._runner.cancel()
+
+    return asyncio.run(main())
+
+
+def pcm(name):
+    with wave.open(str(SAMPLES / name)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+
+
+def wav_bytes(samples, rate):
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes())
+    return out.getvalue()
+
+
+def test_loading_reports_stages_then_what_the_model_is():
+    async def scenario(host, _worker):
+        return host.messages
+
+    messages = with_worker(scenario)
+    stages = list(dict.fromkeys(m["stage"] for m in messages if m["type"] == "progress"))
+    assert stages == ["weights", "gpu", "warmup"]
+    for stage in stages:
+        last = [m for m in messages if m["type"] == "progress" and m["stage"] == stage][-1]
+        assert last["done"] == last["total"] > 0
+    ready = next(m for m in messages if m["type"] == "ready")
+    assert ready["backend"] == "numpy"
+    assert "seven" in ready["vocabulary"]
+    assert [m["state"] for m in messages if m["type"] == "state"] == ["loading", "ready"]
+
+
+def test_a_file_becomes_words_progress_and_a_result():
+    async def scenario(host, worker):
+        worker.receive(transcribe(1, "digits 1.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        result = (await host.until("done", 1))["result"]
+        await host.until("state", n=4)
+        return host, result
+
+    host, result = with_worker(scenario)
+    assert (result["file"], result["text"]) == ("digits 1.wav", "one four one seven")
+    assert "".join(m["text"] for m in host.of("words", 1)) == result["text"]
+    assert [word for m in host.of("words", 1) for word in m["words"]] == result["words"]
+    heard = host.of("heard", 1)
+    assert [m["heard_s"] for m in heard] == sorted(m["heard_s"] for m in heard)
+    assert heard[-1]["waiting_s"] == 0
+    assert heard[-1]["total_s"] == pytest.approx(result["audio_s"], abs=1e-3)
+    assert [m["state"] for m in host.of("state")] == ["loading", "ready", "transcribing", "ready"]
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_speech_from_a_microphone_becomes_words_while_it_goes_on(rate):
+    async def scenario(host, worker):
+        samples = np.repeat(pcm("digits_2.wav"), rate // 16_000)
+        worker.receive({"type": "listen", "session": 5, "port": "p", "sample_rate": rate})
+        await host.until("state", n=3)
+        block = rate * 80 // 1000
+        for start in range(0, len(samples), block):
+            host.ports["p"](samples[start : start + block])
+            await asyncio.sleep(0)
+        before_stop = await host.until("words", 5, n=3)
+        worker.receive({"type": "stop", "session": 5})
+        host.ports["p"](np.ones(block, np.float32))  # too late: the recording is over
+        return before_stop, (await host.until("done", 5))["result"]
+
+    before_stop, result = with_worker(scenario)
+    assert before_stop["text"].strip()
+    assert result["text"] == "zero three zero nine eight two"
+    assert result["audio_s"] == pytest.approx(len(pcm("digits_2.wav")) / 16_000, abs=1e-3)
+
+
+def test_recordings_wait_for_each_other_and_nothing_is_lost():
+    async def scenario(host, worker):
+        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        worker.receive(transcribe(2, "d.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        worker.receive({"type": "listen", "session": 3, "port": "q", "sample_rate": 16_000})
+        host.ports["q"](pcm("digits_4.wav"))
+        host.ports["p"](pcm("keywords_2.wav"))
+        worker.receive({"type": "stop", "session": 3})
+        worker.receive({"type": "stop", "session": 1})
+        return [(await host.until("done", session))["result"]["text"] for session in (1, 2, 3)]
+
+    assert with_worker(scenario) == ["snowboy snowboy snowboy jarvis", "one four one seven", "four seven nine three three"]
+
+
+def test_cancel_stops_a_file_and_one_that_waits():
+    async def scenario(host, worker):
+        worker.receive(transcribe(1, "long.wav", (SAMPLES / "long_60s.wav").read_bytes()))
+        worker.receive(transcribe(2, "next.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        await host.until("heard", 1)
+        worker.receive({"type": "cancel", "session": 2})
+        worker.receive({"type": "cancel", "session": 1})
+        await host.until("cancelled", 1)
+        await host.until("cancelled", 2)
+        worker.receive(transcribe(3, "after.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        await host.until("done", 3)
+        return host
+
+    host = with_worker(scenario)
+    assert not host.of("done", 1) + host.of("done", 2)
+    assert host.of("heard", 1)[-1]["heard_s"] < 30
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty"),
+        (b"hello, this is text", "note.wav"),
+        (wav_bytes(np.zeros(0), 16_000), "note.wav"),
+        (wav_bytes(np.zeros(1), 16_000), "note.wav"),
+    ],
+)
+def test_a_bad_file_is_one_sentence_and_the_next_one_works(data, expected):
+    async def scenario(host, worker):
+        worker.receive(transcribe(1, "note.wav", data))
+        error = await host.until("error", 1)
+        worker.receive(transcribe(2, "good.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        return error, (await host.until("done", 2))["result"]["text"]
+
+    error, text = with_worker(scenario)
+    assert not error["fatal"]
+    assert "note.wav" in error["sentence"]
+    assert expected in error["sentence"]
+    assert "\n" not in error["sentence"]
+    assert text == "one four one seven"
+
+
+def test_what_was_odd_about_a_file_is_said():
+    whole = (SAMPLES / "digits_1.wav").read_bytes()
+
+    async def scenario(host, worker):
+        worker.receive(transcribe(1, "cut.wav", whole[: len(whole) // 2]))
+        await host.until("done", 1)
+        return host.of("notice", 1)
+
+    (notice,) = with_worker(scenario)
+    assert "cut.wav" in notice["sentence"]
+
+
+def test_channels_decoded_by_the_page_are_resampled_and_mixed():
+    async def scenario(host, worker):
+        left = np.repeat(pcm("digits_1.wav"), 2)
+        message = transcribe(1, "stereo.mp3", None) | {"channels": [left, -left], "sample_rate": 32_000}
+        worker.receive(message)
+        return (await host.until("done", 1))["result"]["text"]
+
+    assert with_worker(scenario) == "one four one seven"  # opposite phase must not average to silence
+
+
+def test_an_empty_recording_says_so():
+    async def scenario(host, worker):
+        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        worker.receive({"type": "stop", "session": 1})
+        return await host.until("error", 1)
+
+    assert "no sound" in with_worker(scenario)["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"delay_ms": 500}, "480"),
+        ({"left_pad_tokens": 1}, "left_pad_tokens"),
+        ({"backend": "webgpu"}, "no WebGPU"),
+        ({"model_url": "http://localhost/static/model/nothing.gguf"}, "404"),
+        ({"model_url": "http://localhost/static/samples/"}, "static/samples/manifest.json"),
+        ({"model_url": "http://localhost/nowhere/model.gguf"}, "tekken.json"),
+    ],
+)
+def test_a_load_that_cannot_work_is_one_fatal_sentence(changes, expected):
+    async def scenario(host, _worker):
+        return host
+
+    host = with_worker(scenario, **changes)
+    (error,) = host.of("error")
+    assert error["fatal"]
+    assert expected in error["sentence"]
+    assert "\n" not in error["sentence"]
+    assert host.of("state")[-1]["state"] == "failed"
+
+
+def test_unknown_messages_are_refused_politely():
+    async def scenario(host, worker):
+        worker.receive({"type": "dance"})
+        return await host.until("error")
+
+    assert "dance" in with_worker(scenario)["sentence"]

@@ -1,0 +1,30 @@
+"""How far each kernel may be from the numpy reference, and why.
+
+Normalised mean squared error: sum((found - expected)^2) / sum(expected^2). Integers must be equal.
+"""
+
+from typing import NamedTuple
+
+
+class Budget(NamedTuple):
+    nmse: float
+    why: str
+
+
+F32_SUM = "float32 sums in another order than numpy's"
+
+BUDGETS = {
+    "conv1d_gelu": Budget(1e-11, F32_SUM + "; erf to 1.5e-7"),
+    "rms_norm": Budget(1e-12, F32_SUM + "; inverseSqrt to 2 ulp"),
+    "linear": Budget(1e-11, F32_SUM + "; f16 scales and 4-bit weights are exact in float32; erf to 1.5e-7"),
+    "linear_add": Budget(1e-11, F32_SUM),
+    "swiglu": Budget(1e-12, "exp to 3 + 2|x| ulp"),
+    "ada_norm_weight": Budget(1e-13, "two roundings"),
+    "rope_append_kv": Budget(1e-13, "two products and a sum, perhaps fused"),
+    "attention": Budget(1e-11, F32_SUM + "; exp to 3 + 2|x| ulp, softmax shifted by running maxima"),
+    "embed": Budget(1e-13, "one product and one sum"),
+    "argmax_advance": Budget(0.0, "integers"),
+    "advance_encoder": Budget(0.0, "integers"),
+    "decode_loop": Budget(0.0, "tokens are integers; the table's rows are far apart"),
+    "scratch_reuse": Budget(1e-11, F32_SUM + ", over four layers"),
+}

@@ -1,0 +1,1 @@
+"""Programs beside the package: never imported by it, never shipped with it."""

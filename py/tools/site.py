@@ -1,0 +1,142 @@
+"""What the server has to offer: from an address to content, without any HTTP.
+
+Folders below fixed first segments (app, static, models, …), and the wheel, which exists in memory only.
+Nothing outside those folders is found, whatever the address looks like. Standard library only.
+"""
+
+import hashlib
+import json
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from tools.wheel import WheelBuilder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+IMMUTABLE = "public, max-age=31536000, immutable"  # runtime addresses carry the version, so they never change
+REVALIDATE = "no-cache"
+
+MIME_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".gguf": "application/octet-stream",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json; charset=utf-8",
+    ".md": "text/markdown; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".npz": "application/octet-stream",
+    ".png": "image/png",
+    ".py": "text/x-python; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".tsv": "text/tab-separated-values; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".wav": "audio/wav",
+    ".webmanifest": "application/manifest+json",
+    ".wgsl": "text/wgsl; charset=utf-8",
+    ".whl": "application/zip",
+    ".zip": "application/zip",
+}
+
+
+class RefusedError(Exception):
+    """This request gets no content; carries the status to answer with."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
+
+
+class Content(NamedTuple):
+    """What a request is answered with: bytes in memory, or a file."""
+
+    source: bytes | Path
+    size: int
+    mime: str
+    etag: str
+    cache_control: str
+
+
+class Site:
+    """Finds the content behind an address; knows folders, not HTTP."""
+
+    def __init__(self, models: Path | None = None, mounts: dict[str, Path] | None = None) -> None:
+        folders = {"app": ROOT / "app", "static": ROOT / "static", **(mounts or {})}
+        self.folders = {name: folder.resolve() for name, folder in folders.items()}
+        self.models = models.resolve() if models else None
+        self.wheel = WheelBuilder()
+
+    def find(self, address: str) -> Content:
+        """The content behind a decoded path such as '/app/main.js'. Raises RefusedError."""
+        if address == "/":
+            address = "/app/index.html"  # its links are relative to the root, as on a static host
+        top, slash, rest = address[1:].partition("/")
+        if top == "dist" and rest == self.wheel.name:
+            return _in_memory(self.wheel.content(), MIME_TYPES[".whl"])
+        if top == "models" and slash:
+            return self._find_model(rest)
+        if top not in self.folders:
+            raise RefusedError(HTTPStatus.NOT_FOUND)
+        path = _inside(self.folders[top], rest)
+        is_pinned = address.startswith("/static/runtime/")
+        return _from_file(path, IMMUTABLE if is_pinned else REVALIDATE)
+
+    def _find_model(self, rest: str) -> Content:
+        if rest and not rest.endswith("/"):
+            if self.models is None:
+                raise RefusedError(HTTPStatus.NOT_FOUND)
+            path = _inside(self.models, rest)
+            if path.name != "manifest.json" or path.is_file():
+                return _from_file(path, REVALIDATE)
+            rest = rest.removesuffix("manifest.json")  # none written: what lies there is the manifest
+        listing: dict[str, Any] = {"files": [], "folders": []}
+        if self.models is not None:
+            folder = _inside(self.models, rest)
+            if not folder.is_dir():
+                raise RefusedError(HTTPStatus.NOT_FOUND)
+            visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+            listing["folders"] = [path.name for path in visible if path.is_dir()]
+            listing["files"] = [{"name": p.name, "n_bytes": p.stat().st_size} for p in visible if p.is_file()]
+        return _in_memory(json.dumps(listing).encode(), MIME_TYPES[".json"])
+
+
+def _inside(folder: Path, rest: str) -> Path:
+    """The path below the folder, symbolic links followed. Raises RefusedError when it leaves the folder."""
+    try:
+        path = (folder / rest).resolve()
+    except (OSError, RuntimeError) as error:  # name too long, link to itself
+        raise RefusedError(HTTPStatus.NOT_FOUND) from error
+    if not path.is_relative_to(folder):
+        raise RefusedError(HTTPStatus.NOT_FOUND)
+    return path
+
+
+def _from_file(path: Path, cache_control: str) -> Content:
+    if not path.is_file():
+        raise RefusedError(HTTPStatus.NOT_FOUND)
+    status = path.stat()
+    mime = MIME_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+    return Content(path, status.st_size, mime, etag, cache_control)
+
+
+def _in_memory(content: bytes, mime: str) -> Content:
+    return Content(content, len(content), mime, f'"{hashlib.sha256(content).hexdigest()[:32]}"', REVALIDATE)
+
+
+def decode_address(target: str) -> str:
+    """The path of a request target, percent-decoded once. Raises RefusedError for anything that tries to climb."""
+    if not target.startswith("/"):
+        raise RefusedError(HTTPStatus.BAD_REQUEST)
+    try:
+        address = unquote(urlsplit(target).path, errors="strict")
+    except ValueError as error:
+        raise RefusedError(HTTPStatus.BAD_REQUEST) from error
+    if "\\" in address or any(ord(character) < 32 or ord(character) == 127 for character in address):
+        raise RefusedError(HTTPStatus.BAD_REQUEST)
+    parts = address[1:].removesuffix("/").split("/")
+    if address != "/" and any(part == "" or part.startswith(".") for part in parts):
+        raise RefusedError(HTTPStatus.NOT_FOUND)
+    return address

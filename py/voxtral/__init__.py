@@ -1,0 +1,1 @@
+"""Voxtral Realtime speech recognition: streaming, in a browser tab or on a native GPU."""

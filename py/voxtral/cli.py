@@ -1,0 +1,180 @@
+"""The command line: transcribe files, print token ids, look into a model file.
+
+Composition root on CPython. Anything a user did wrong is one sentence on stderr and exit code 1; with
+several files the others are still transcribed.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.audio_file import read_audio
+from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
+from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralError
+from voxtral.gguf import read_index
+from voxtral.model.layers import AnyOps
+from voxtral.model.voxtral import Voxtral
+from voxtral.ops.reference import ReferenceOps
+from voxtral.ops.webgpu import WebGpuOps
+from voxtral.quant import GgmlType
+from voxtral.session import StreamingSession
+from voxtral.shards import open_model_files
+from voxtral.tekken import Tekken
+from voxtral.transcription import Transcription
+from voxtral.weights import read_config
+
+DEMO_MODEL = Path(__file__).resolve().parents[2] / "static" / "model"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        exit_code: int = asyncio.run(options.command(options))
+        return exit_code
+    except VoxtralError as error:
+        print(f"voxtral: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="voxtral", description="Voxtral Realtime speech recognition on this machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    transcribe = commands.add_parser("transcribe", help="audio files to text")
+    transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    transcribe.add_argument("--json", action="store_true", help="one JSON line per file, with words and their times")
+    _add_engine_options(transcribe)
+    transcribe.set_defaults(command=_transcribe)
+
+    tokens = commands.add_parser("tokens", help="an audio file to token ids, as JSON")
+    tokens.add_argument("file", type=Path, metavar="FILE")
+    tokens.add_argument("--chunk", type=int, default=0, metavar="SAMPLES", help="feed so many samples at a time; 0: all")
+    tokens.add_argument("--dump", type=Path, metavar="OUT.npz", help="also write every stage: mel, conv2, …, logits")
+    _add_engine_options(tokens)
+    tokens.set_defaults(command=_tokens)
+
+    inspect = commands.add_parser("inspect", help="what a model file holds")
+    inspect.add_argument("model", type=Path, metavar="M.gguf|DIR")
+    inspect.set_defaults(command=_inspect)
+    return parser
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, default=DEMO_MODEL, metavar="PATH", help=".gguf, or a folder with shards")
+    parser.add_argument("--delay-ms", type=int, default=DEFAULT_DELAY_MS, metavar="N", help="80…1200 by 80, or 2400")
+    parser.add_argument("--left-pad", type=int, default=DEFAULT_LEFT_PAD_TOKENS, metavar="N", help="silence, in tokens")
+    parser.add_argument("--backend", choices=("webgpu", "numpy"), help="default: webgpu where there is an adapter")
+
+
+# -- commands -------------------------------------------------------------------------------------
+async def _transcribe(options: argparse.Namespace) -> int:
+    streaming = StreamingConfig(options.delay_ms, options.left_pad)
+    model, tekken = await _load(options)
+    await model.warm_up(streaming)
+    n_failed = 0
+    for file in options.files:
+        try:
+            await _transcribe_file(file, model, tekken, streaming, options.json)
+        except VoxtralError as error:
+            print(f"voxtral: {error}", file=sys.stderr)
+            n_failed += 1
+    return 1 if n_failed else 0
+
+
+async def _transcribe_file(file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig, as_json: bool) -> None:
+    samples, notices = read_audio(file)
+    for sentence in notices:
+        print(f"voxtral: {sentence}", file=sys.stderr)
+    started = time.perf_counter()
+    transcription = Transcription(model, tekken, streaming)
+    await transcription.feed(samples)
+    await transcription.finish()
+    result = transcription.result(str(file), time.perf_counter() - started)
+    print(json.dumps(result.as_dict(), ensure_ascii=False) if as_json else result.text, flush=True)
+
+
+async def _tokens(options: argparse.Namespace) -> int:
+    """Ends at `</s>`, as the reference implementation does, so that ids can be compared one by one."""
+    streaming = StreamingConfig(options.delay_ms, options.left_pad, stop_at_eos=True)
+    if options.chunk < 0:
+        raise ConfigError(f"--chunk must be a number of samples, 0 or more, got {options.chunk}")
+    samples, _ = read_audio(options.file)
+    source, _ = open_model_files(options.model)
+    model = await Voxtral.load(await _open_ops(options.backend), source)
+    stages: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    probe = (lambda name, rows: stages[name].append(rows)) if options.dump else None
+    session = StreamingSession(model, streaming.delay_ms, streaming.left_pad_tokens, streaming.stop_at_eos, probe)
+    events = []
+    for start in range(0, len(samples), options.chunk or len(samples)):
+        events += await session.feed(samples[start : start + (options.chunk or len(samples))])
+    events += await session.finish()
+    tokens = [event.token for event in events]
+    if options.dump:
+        dump: dict[str, Any] = {name: np.concatenate(rows) for name, rows in stages.items()}
+        np.savez_compressed(options.dump, allow_pickle=False, **dump, tokens=np.array(tokens))
+    print(json.dumps(tokens))
+    return 0
+
+
+async def _inspect(options: argparse.Namespace) -> int:
+    source, _ = open_model_files(options.model)
+    index = await read_index(source)
+    print(f"{source.name}: GGUF version {index.version}, {source.n_bytes:,} bytes, {len(index.tensors)} tensors")
+    for key, value in index.metadata.items():
+        print(f"  {key} = {value}")
+    try:
+        config = read_config(index)
+        print(f"  encoder: {config.encoder}\n  decoder: {config.decoder}")
+    except ModelFileError as error:
+        print(f"  not a Voxtral Realtime network: {error}")
+    for tensor in index.tensors.values():
+        name = GgmlType(tensor.ggml_type).name if tensor.ggml_type in set(GgmlType) else f"type {tensor.ggml_type}"
+        shape = " x ".join(map(str, tensor.shape))
+        print(f"  {tensor.offset:>12}  {tensor.n_bytes:>12}  {name:<5} {shape:<18} {tensor.name}")
+    return 0
+
+
+# -- composition ------------------------------------------------------------------------------------
+async def _load(options: argparse.Namespace) -> tuple[Voxtral, Tekken]:
+    source, tekken_path = open_model_files(options.model)
+    tekken = _read_tekken(tekken_path)
+    model = await Voxtral.load(await _open_ops(options.backend), source)
+    tekken.require(model.config.decoder.vocab_size)
+    return model, tekken
+
+
+def _read_tekken(path: Path) -> Tekken:
+    try:
+        return Tekken.from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}); the tokenizer belongs beside the model") from error
+
+
+async def _open_ops(backend: str | None) -> AnyOps:
+    """WebGPU when asked for or possible, else numpy with a warning."""
+    if backend == "numpy":
+        return ReferenceOps()
+    try:
+        from voxtral.gpu.native import open_native
+
+        return WebGpuOps(await open_native())
+    except (DeviceError, ImportError) as error:
+        reason = str(error) if isinstance(error, DeviceError) else "the package wgpu is not installed"
+        if backend == "webgpu":
+            raise DeviceError(f"{reason}; install it with `pip install 'voxtral[gpu]'`, or use --backend numpy") from error
+        print(f"voxtral: computing on the CPU with numpy, because {reason}", file=sys.stderr)
+        return ReferenceOps()
+
+

@@ -1,0 +1,229 @@
+"""The header of a GGUF file: metadata and where each tensor lies, read from any ByteSource.
+
+    magic, version, counts | metadata | tensor table | zeros up to the alignment | data
+
+Little-endian, versions 2 and 3. Only the header is read, a piece at a time, so 2.5 GB of weights cost
+nothing here. Nothing in the file is believed before it is compared with the file's size.
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxtral.errors import ModelFileError
+from voxtral.quant import GgmlType, type_name
+from voxtral.shards import ByteSource
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+DEFAULT_ALIGNMENT = 32
+FIRST_READ_BYTES = 256 * 1024  # the 4B file's header takes 76 KB
+MAX_HEADER_BYTES = 32 * 1024 * 1024
+MAX_ENTRIES = 1 << 16  # of metadata, and of tensors
+MAX_DIMS = 4
+MAX_NESTING = 4  # of arrays in metadata
+MIN_METADATA_BYTES = 8 + 4 + 1  # key length, type, value
+MIN_TENSOR_BYTES = 8 + 4 + 4 + 8  # name length, n_dims, type, offset
+
+# Metadata value types with a fixed size, as numpy names them.
+SCALARS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
+STRING, ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor. shape is in PyTorch's order (outermost first); offset counts from the file's start."""
+
+    name: str
+    shape: tuple[int, ...]
+    ggml_type: int
+    offset: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class GgufIndex:
+    """Everything a header says. `name` is what to call the file in a sentence."""
+
+    version: int
+    metadata: dict[str, Any]
+    tensors: dict[str, TensorInfo]
+    data_start: int
+    name: str
+
+
+async def read_index(source: ByteSource) -> GgufIndex:
+    """Read the header. Raises ModelFileError if the file is not a whole, sound GGUF file."""
+    data = b""
+    n_wanted = min(FIRST_READ_BYTES, source.n_bytes)
+    while True:
+        data += await source.read_at(len(data), n_wanted - len(data))
+        try:
+            return _HeaderReader(data, source.n_bytes, source.name).index()
+        except _HeaderGoesOnError as goes_on:
+            n_wanted = min(source.n_bytes, max(2 * n_wanted, goes_on.n_bytes))
+
+
+class _HeaderGoesOnError(Exception):
+    """The header needs at least its first n_bytes, which the file has, but we have not read yet."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self.n_bytes = n_bytes
+
+
+class _HeaderReader:
+    """Parses the first bytes of a file of n_file_bytes."""
+
+    def __init__(self, data: bytes, n_file_bytes: int, name: str) -> None:
+        self._data = data
+        self._n_file_bytes = n_file_bytes
+        self._name = name
+        self._position = 0
+
+    def index(self) -> GgufIndex:
+        version = self._version()
+        n_tensors, n_metadata = self._unpack("<QQ")
+        self._require_count("tensors", n_tensors, MIN_TENSOR_BYTES)
+        self._require_count("metadata entries", n_metadata, MIN_METADATA_BYTES)
+        metadata = dict(self._metadata_entry() for _ in range(n_metadata))
+        tensors = [self._tensor() for _ in range(n_tensors)]
+        alignment = self._alignment(metadata)
+        data_start = self._position + -self._position % alignment
+        tensors = [TensorInfo(t.name, t.shape, t.ggml_type, data_start + t.offset, t.n_bytes) for t in tensors]
+        self._check_layout(tensors, data_start, alignment)
+        return GgufIndex(version, metadata, {tensor.name: tensor for tensor in tensors}, data_start, self._name)
+
+    # -- pieces of the header ---------------------------------------------------------------------
+    def _version(self) -> int:
+        found = self._data[: len(MAGIC)]
+        if found != MAGIC:
+            what = f"{found!r}" if found else "an empty file"
+            raise self._error(f"expected a GGUF file (first bytes {MAGIC!r}), found {what}; is it the right file?")
+        self._take(len(MAGIC))
+        (version,) = self._unpack("<I")
+        if version not in VERSIONS:
+            swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
+            found_version = f"a big-endian file of version {swapped}" if swapped in VERSIONS else f"version {version}"
+            raise self._error(f"expected GGUF version 2 or 3, little-endian, found {found_version}; convert it again")
+        return int(version)
+
+    def _metadata_entry(self) -> tuple[str, Any]:
+        key = self._string("a metadata key")
+        (kind,) = self._unpack("<I")
+        return key, self._value(kind, key, nesting=0)
+
+    def _value(self, kind: int, key: str, nesting: int) -> Any:
+        if kind in SCALARS:
+            return self._scalars(kind, 1)[0]
+        if kind == STRING:
+            return self._string(f"metadata {key!r}")
+        if kind != ARRAY or nesting >= MAX_NESTING:
+            what = f"type {kind}" if kind != ARRAY else f"arrays nested more than {MAX_NESTING} deep"
+            raise self._error(f"metadata {key!r} at byte {self._position}: expected a GGUF value, found {what}")
+        element_kind, n_elements = self._unpack("<IQ")
+        if element_kind in SCALARS:
+            return self._scalars(element_kind, n_elements)
+        self._require_count(f"elements in metadata {key!r}", n_elements, 8, MAX_HEADER_BYTES)
+        return [self._value(element_kind, key, nesting + 1) for _ in range(n_elements)]
+
+    def _tensor(self) -> TensorInfo:
+        """One line of the tensor table; its offset still counts from the start of the data."""
+        name = self._string("a tensor name")
+        (n_dims,) = self._unpack("<I")
+        if not 1 <= n_dims <= MAX_DIMS:
+            raise self._error(f"tensor {name!r}: expected 1 to {MAX_DIMS} dimensions, found {n_dims}")
+        sizes = self._unpack(f"<{n_dims}Q")  # innermost first
+        kind, offset = self._unpack("<IQ")
+        try:
+            ggml_type = GgmlType(kind)
+        except ValueError:
+            raise self._error(
+                f"tensor {name!r} is of type {type_name(kind)}, expected F32, F16, Q4_0 or Q8_0; "
+                "quantise the model to Q4_0"
+            ) from None
+        n_elements = math.prod(sizes)
+        if n_elements == 0 or sizes[0] % ggml_type.block_weights:
+            raise self._error(
+                f"tensor {name!r} has shape {list(reversed(sizes))}, expected no empty dimension"
+                f" and rows that are a multiple of {ggml_type.block_weights} for {ggml_type.name}"
+            )
+        return TensorInfo(name, tuple(reversed(sizes)), kind, offset, ggml_type.n_bytes(n_elements))
+
+    def _alignment(self, metadata: dict[str, Any]) -> int:
+        alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or not 8 <= alignment <= 65536 or alignment & (alignment - 1):
+            raise self._error(f"expected general.alignment to be a power of two from 8, found {alignment!r}")
+        return alignment
+
+    def _check_layout(self, tensors: list[TensorInfo], data_start: int, alignment: int) -> None:
+        """Tensors must have different names, be aligned, not overlap, and end inside the file."""
+        names: set[str] = set()
+        end, previous = data_start, "the header"
+        for tensor in sorted(tensors, key=lambda t: t.offset):
+            if tensor.name in names:
+                raise self._error(f"tensor {tensor.name!r} is listed twice; the file is damaged")
+            names.add(tensor.name)
+            if (tensor.offset - data_start) % alignment:
+                raise self._error(
+                    f"tensor {tensor.name!r} starts at byte {tensor.offset}, expected a multiple of {alignment} "
+                    f"after byte {data_start}; the file is damaged"
+                )
+            if tensor.offset < end:
+                raise self._error(
+                    f"tensor {tensor.name!r} starts at byte {tensor.offset}, inside {previous}, which ends at {end}; "
+                    "the file is damaged"
+                )
+            end, previous = tensor.offset + tensor.n_bytes, f"tensor {tensor.name!r}"
+        if end > self._n_file_bytes and tensors:
+            raise self._error(
+                f"the header promises {end} bytes, but there are {self._n_file_bytes}: "
+                f"{end - self._n_file_bytes} are missing; the download is incomplete, repeat it"
+            )
+
+    # -- primitive reads ----------------------------------------------------------------------------
+    def _error(self, what: str) -> ModelFileError:
+        return ModelFileError(f"{self._name}: {what}")
+
+    def _require_count(self, what: str, n: int, min_bytes: int, limit: int = MAX_ENTRIES) -> None:
+        """Refuse a count the rest of the file cannot hold, before anything is made of it."""
+        n_left = self._n_file_bytes - self._position
+        if n * min_bytes > n_left:
+            raise self._error(
+                f"the header claims {n} {what}, but only {n_left} bytes follow; "
+                "the file is truncated or damaged, download it again"
+            )
+        if n > limit:
+            raise self._error(f"the header claims {n} {what}, expected at most {limit}; the file is damaged")
+
+    def _take(self, n_bytes: int, what: str = "the header") -> int:
+        """Step over n_bytes; returns where they begin."""
+        start = self._position
+        end = start + n_bytes
+        if end > self._n_file_bytes:
+            raise self._error(
+                f"{what} at byte {start} should take {n_bytes} bytes, but the file ends at {self._n_file_bytes}; "
+                "it is truncated or damaged, download it again"
+            )
+        if end > MAX_HEADER_BYTES:
+            raise self._error(f"expected a header of at most {MAX_HEADER_BYTES} bytes, {what} ends at {end}")
+        if end > len(self._data):
+            raise _HeaderGoesOnError(end)
+        self._position = end
+        return start
+
+    def _unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack_from(layout, self._data, self._take(struct.calcsize(layout)))
+
+    def _string(self, what: str) -> str:
+        (n_bytes,) = self._unpack("<Q")
+        start = self._take(n_bytes, what)
+        return self._data[start : start + n_bytes].decode(errors="replace")
+
+    def _scalars(self, kind: int, n: int) -> list[Any]:
+        dtype = np.dtype(SCALARS[kind])
+        start = self._take(n * dtype.itemsize, "a metadata array")
+        values: list[Any] = np.frombuffer(self._data, dtype, n, start).tolist()
+        return values

@@ -1,0 +1,1 @@
+"""GPU runtime: one device protocol, three devices, a shader library."""

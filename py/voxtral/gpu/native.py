@@ -1,0 +1,158 @@
+"""A Device over wgpu-py, for the command line, tests and tools; the only module that imports wgpu.
+
+Limits are asked for by name: the WebGPU defaults, raised only for buffer sizes, so that whatever runs here
+also runs in a browser.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import wgpu  # type: ignore[import-untyped]
+
+from voxtral.errors import DeviceError, ShaderError
+from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits
+
+STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
+UNIFORM = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
+
+# Not among our Limits, as no kernel is chosen by them, but asked for so that the device is no larger than a browser's.
+OTHER_DEFAULT_LIMITS = {
+    "max-storage-buffers-per-shader-stage": 8,
+    "max-uniform-buffers-per-shader-stage": 12,
+    "max-uniform-buffer-binding-size": 65_536,
+    "max-compute-workgroup-size-x": 256,
+    "max-compute-workgroup-size-y": 256,
+    "max-compute-workgroup-size-z": 64,
+}
+
+
+class NativePipeline(NamedTuple):
+    pipeline: Any
+    layout: Any
+
+
+class NativeDevice:
+    """`gpu.device.Device` on Vulkan, Metal or Direct3D 12."""
+
+    def __init__(self, device: Any, info: AdapterInfo, limits: Limits) -> None:
+        self.info = info
+        self.limits = limits
+        self._device = device
+
+    def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
+        try:
+            return self._device.create_buffer(label=label, size=n_bytes, usage=UNIFORM if uniform else STORAGE)
+        except wgpu.GPUError as error:
+            raise DeviceError(f"the GPU refused {n_bytes} bytes for {label!r}: {_sentence(error)}") from error
+
+    def destroy_buffer(self, buffer: Any) -> None:
+        buffer.destroy()
+
+    def write(self, buffer: Any, offset: int, data: Any) -> None:
+        self._device.queue.write_buffer(buffer, offset, data)
+
+    async def read(self, buffer: Any, offset: int, n_bytes: int) -> bytes:
+        try:
+            return bytes(self._device.queue.read_buffer(buffer, offset, n_bytes))
+        except (wgpu.GPUError, RuntimeError) as error:
+            raise DeviceError(f"reading {n_bytes} bytes back from the GPU failed: {_sentence(error)}") from error
+
+    def copy(self, source: Any, source_offset: int, target: Any, target_offset: int, n_bytes: int) -> None:
+        encoder = self._device.create_command_encoder()
+        encoder.copy_buffer_to_buffer(source, source_offset, target, target_offset, n_bytes)
+        self._device.queue.submit([encoder.finish()])
+
+    async def create_pipeline(
+        self, label: str, wgsl: str, bindings: Sequence[str], overrides: Mapping[str, float]
+    ) -> NativePipeline:
+        types = {"read": "read-only-storage", "read_write": "storage", "uniform": "uniform"}
+        entries = [
+            {"binding": i, "visibility": wgpu.ShaderStage.COMPUTE, "buffer": {"type": types[access]}}
+            for i, access in enumerate(bindings)
+        ]
+        try:
+            module = self._device.create_shader_module(label=label, code=wgsl)
+            layout = self._device.create_bind_group_layout(label=label, entries=entries)
+            pipeline = self._device.create_compute_pipeline(
+                label=label,
+                layout=self._device.create_pipeline_layout(bind_group_layouts=[layout]),
+                compute={"module": module, "entry_point": "main", "constants": dict(overrides)},
+            )
+        except wgpu.GPUError as error:
+            raise ShaderError(f"kernel {label} does not compile on {self.info.name}: {error}") from error
+        return NativePipeline(pipeline, layout)
+
+    def create_bind_group(self, pipeline: NativePipeline, bindings: Sequence[Binding]) -> Any:
+        entries = [
+            {"binding": i, "resource": {"buffer": buffer, "offset": offset, "size": size}}
+            for i, (buffer, offset, size) in enumerate(bindings)
+        ]
+        return self._device.create_bind_group(layout=pipeline.layout, entries=entries)
+
+    def create_tape(self, dispatches: Sequence[Dispatch]) -> Any:
+        return tuple((step.pipeline.pipeline, step.bind_group, step.grid) for step in dispatches)
+
+    def submit(self, tapes: Sequence[Any]) -> None:
+        encoder = self._device.create_command_encoder()
+        compute_pass = encoder.begin_compute_pass()
+        for tape in tapes:
+            for pipeline, bind_group, grid in tape:
+                compute_pass.set_pipeline(pipeline)
+                compute_pass.set_bind_group(0, bind_group)
+                compute_pass.dispatch_workgroups(*grid)
+        compute_pass.end()
+        self._device.queue.submit([encoder.finish()])
+
+    def destroy(self) -> None:
+        self._device.destroy()
+
+
+async def open_native(adapter: str | None = None, default_limits: bool = False) -> NativeDevice:
+    """A device on this machine's best adapter, or on the first whose name contains `adapter`.
+
+    default_limits: refuse buffers beyond what every WebGPU adapter grants. Raises DeviceError without an adapter.
+    """
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # Mesa complains on stderr without it
+    chosen = _find_adapter(adapter)
+    limits = Limits()
+    if not default_limits:
+        limits = replace(
+            limits,
+            max_buffer_size=chosen.limits["max-buffer-size"],
+            max_storage_buffer_binding_size=chosen.limits["max-storage-buffer-binding-size"],
+        )
+    required = {name.replace("_", "-"): value for name, value in asdict(limits).items()} | OTHER_DEFAULT_LIMITS
+    try:
+        device = await chosen.request_device_async(required_limits=required)
+    except (wgpu.GPUError, RuntimeError, ValueError) as error:
+        raise DeviceError(f"adapter {chosen.info['device']!r} gives no WebGPU device: {_sentence(error)}") from error
+    info = AdapterInfo(
+        name=chosen.info["device"],
+        backend=chosen.info["backend_type"],
+        is_software=chosen.info["adapter_type"] == "CPU",
+        features=frozenset(device.features),
+    )
+    return NativeDevice(device, info, limits)
+
+
+def _find_adapter(name: str | None) -> Any:
+    if name is not None:
+        adapters = wgpu.gpu.enumerate_adapters_sync()
+        matching = [one for one in adapters if name.lower() in one.info["device"].lower()]
+        if matching:
+            return matching[0]
+        found = ", ".join(repr(one.info["device"]) for one in adapters) or "none"
+        raise DeviceError(f"no GPU adapter is called {name!r}; found: {found}")
+    try:
+        return wgpu.gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError as error:
+        raise DeviceError("no GPU adapter found; install a Vulkan driver, or use --backend numpy") from error
+
+
+def _sentence(error: Exception) -> str:
+    """The last line of wgpu's explanation is the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,60 @@
+"""Arrays on a GPU: a shape over a piece of memory, and a quantised matrix in parts.
+
+A persistent tensor has its buffer from birth. A scratch tensor, made while a program is recorded, gets one
+when the recording ends (gpu/commands.py), so memory is an object that both the tensor and its users hold.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+BYTES_PER_ELEMENT = 4  # float32 and uint32 are all we store
+
+
+@dataclass(eq=False)
+class Memory:
+    """n_bytes of a GPU buffer, or of one yet to be chosen."""
+
+    n_bytes: int
+    label: str
+    buffer: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A row-major array at the start of `memory`; dtype is float32 or uint32."""
+
+    memory: Memory
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * BYTES_PER_ELEMENT
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * BYTES_PER_ELEMENT
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixPart:
+    """Rows first_row … first_row + n_rows - 1 of a Q4_0 matrix, small enough to bind."""
+
+    first_row: int
+    n_rows: int
+    nibbles: Tensor  # uint32 [n_rows * n_blocks, 4]
+    scales: Tensor  # uint32 [ceil(n_rows * n_blocks / 2)], two f16 each
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A Q4_0 weight matrix [N, K]."""
+
+    shape: tuple[int, int]
+    parts: tuple[MatrixPart, ...]
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of 32 weights in a row."""
+        return self.shape[1] // 32

@@ -1,0 +1,1 @@
+"""The mathematics, twice: numpy and WebGPU."""

@@ -1,0 +1,133 @@
+"""The vocabulary of the model's mathematics, implemented twice.
+
+`ops.reference` (numpy) is the executable specification and the CPU fallback; `ops.webgpu` records
+WGSL dispatches. The model is written once against this protocol.
+
+Everything a step depends on is a tensor, positions and token ids too, so that a program recorded once
+can be replayed for ever. `program(fn)` turns a Python function that calls ops into something `submit`
+can run: numpy calls `fn` each time, WebGPU records its dispatches once and replays them. Operations
+return fresh tensors; on the GPU those are scratch, reusable as soon as the program no longer needs them.
+Only what `build` returns (a tensor, or a tuple or dict of them) can be read after the run, see `outputs`.
+
+Shapes: M rows, N outputs, K inputs; all tensors are float32 row-major unless said otherwise.
+A KV cache is a ring: the key of absolute position j lies in slot j % capacity; RoPE is applied before
+storing. A rope table is a ring too: row p % n_rows holds cos and sin of position p, interleaved
+[head_dim / 2, 2], computed on the host in float64.
+
+Decoder state, uint32[4] (`DecoderState`): position, token (the last one generated), n_prompt (tokens
+forced at the start: `<s>`, then STREAMING_PAD), audio_row (row of `audio` that belongs to position).
+Encoder state, uint32[1]: position of the next row.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")  # tensor
+W = TypeVar("W")  # quantised matrix
+P = TypeVar("P")  # program
+
+
+class DecoderState(IntEnum):
+    """Indices into the decoder's uint32 state tensor."""
+
+    POSITION = 0
+    TOKEN = 1
+    N_PROMPT = 2
+    AUDIO_ROW = 3
+
+
+class Ops(Protocol, Generic[T, W, P]):
+    """Tensors T, weight matrices W and programs P of one backend."""
+
+    # -- memory ---------------------------------------------------------------------------------
+    def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> T:
+        """A persistent zero-filled tensor; dtype is float32 or uint32."""
+
+    def tensor(self, array: "NDArray[Any]", label: str = "") -> T:
+        """A persistent tensor with these values (float32 or uint32)."""
+
+    def matrix(self, raw: Sequence[bytes], ggml_types: Sequence[int], n_cols: int, label: str = "") -> W:
+        """A weight matrix [N, n_cols] from the GGML bytes of one or more matrices, stacked by rows."""
+
+    def write(self, tensor: T, array: "NDArray[Any]", row: int = 0) -> None:
+        """Overwrite rows of a persistent tensor, starting at `row`, before the next submit."""
+
+    async def read(self, tensor: T) -> "NDArray[Any]":
+        """The tensor's values after everything submitted so far."""
+
+    def copy_rows(self, source: T, target: T, n_rows: int) -> None:
+        """Copy the first n_rows rows of `source` over those of `target`, after what was submitted."""
+
+    def view(self, tensor: T, shape: tuple[int, ...]) -> T:
+        """The tensor's first elements in another shape, without copying."""
+
+    # -- programs -------------------------------------------------------------------------------
+    async def program(self, build: Callable[[], Any], label: str) -> P:
+        """A program that does what `build` does; `build` may be called now (recording) or at each run."""
+
+    def outputs(self, program: P) -> Any:
+        """What `build` returned, for the program's last run; these tensors are valid until the next submit."""
+
+    def submit(self, programs: Sequence[P]) -> None:
+        """Run programs in order; returns before the GPU is done."""
+
+    def free(self, tensors: Sequence[T]) -> None:
+        """Give the memory of persistent tensors back."""
+
+    # -- mathematics (inside a program) -----------------------------------------------------------
+    def conv1d_gelu(self, x: T, weight: T, bias: T, stride: int, position: T | None = None) -> T:
+        """Valid convolution, kernel 3, over time, then exact GELU.
+
+        x [n, C_in]; weight [C_out, 3 * C_in] (time-major taps); bias [C_out];
+        result [(n - 3) // stride + 1, C_out]. With `position` (encoder state), row 0 is all zeros
+        when position is 0: the value before the stream's start.
+        """
+
+    def rms_norm(self, x: T, weight: T) -> T:
+        """x [M, K] / sqrt(mean(x^2) + 1e-5) * weight [K]."""
+
+    def linear(self, x: T, weight: W, bias: T | None = None, gelu: bool = False, out: T | None = None) -> T:
+        """x [M, K] times weight [N, K] transposed, plus bias [N], then exact GELU if asked.
+
+        Written to the first M rows of persistent `out` [>= M, N] when given.
+        """
+
+    def linear_add(self, x: T, weight: W, residual: T, bias: T | None = None) -> T:
+        """residual [M, N] += x times weight transposed + bias, in place; returns `residual`."""
+
+    def swiglu(self, gate_up: T) -> T:
+        """gate_up [M, 2F], gate first: silu(gate) * up, [M, F]."""
+
+    def ada_norm_weight(self, weight: T, ada: T, out: T) -> None:
+        """out [K] = weight [K] * (1 + ada [1, K])."""
+
+    def rope_append_kv(
+        self, qkv: T, rope: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int
+    ) -> T:
+        """Rotate and store: qkv [M, (n_heads + 2 n_kv_heads) * head_dim], row m at position[0] + m.
+
+        Adjacent pairs (2j, 2j+1) of q and k turn by the rope row; k and v go to their ring slots in
+        keys, values [capacity, n_kv_heads * head_dim]; returns the rotated q [M, n_heads * head_dim].
+        """
+
+    def attention(
+        self, q: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int, window: int
+    ) -> T:
+        """Causal sliding-window attention over the ring: row m, at i = position[0] + m, sees keys
+        max(0, i - window + 1) … i. Query head h uses kv head h // (n_heads / n_kv_heads); scores are
+        scaled by head_dim ** -0.5. Returns [M, n_heads * head_dim]."""
+
+    def embed(self, table: W, audio: T, state: T) -> T:
+        """Decoder input [1, dim]: audio[state.AUDIO_ROW] + table[token], where token is `<s>` at position
+        0, STREAMING_PAD while position < n_prompt, and state.TOKEN afterwards."""
+
+    def argmax_advance(self, logits: T, state: T, tokens: T) -> None:
+        """Greedy choice over logits [1, V], lowest index on ties: store the id in state.TOKEN and in
+        tokens[position % len(tokens)], then POSITION += 1 and AUDIO_ROW += 1."""
+
+    def advance_encoder(self, position: T, n_rows: int, state: T) -> None:
+        """position[0] += n_rows, and the decoder's AUDIO_ROW = 0: a new chunk of audio lies ready."""

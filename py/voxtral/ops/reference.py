@@ -1,0 +1,235 @@
+"""The operations in numpy: the executable specification of every kernel, and the CPU fallback.
+
+Tensors are plain arrays. A weight matrix is expanded to float32 once, when it is loaded: this backend
+is for networks small enough to afford that, and a CPU gains nothing from 4-bit weights.
+Contracts are those of `ops.base.Ops`; comments here say only what numpy adds.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN
+from voxtral.ops.base import DecoderState
+from voxtral.quant import GgmlType, dequantise
+
+Tensor = NDArray[Any]
+Floats = NDArray[np.float32]
+
+_ERF_STEPS_PER_UNIT = 64
+_ERF_LIMIT = 6.0  # erf(6) is 1 in float64
+
+
+@dataclass
+class Program:
+    """A function to call at each run, and what it returned last."""
+
+    build: Callable[[], Any]
+    outputs: Any = None
+
+
+class ReferenceOps:
+    """`ops.base.Ops` on numpy arrays."""
+
+    # -- memory ---------------------------------------------------------------------------------
+    def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> Tensor:  # noqa: ARG002
+        return np.zeros(shape, dtype)
+
+    def tensor(self, array: Tensor, label: str = "") -> Tensor:  # noqa: ARG002
+        return np.array(array, order="C")
+
+    def matrix(self, raw: Sequence[bytes], ggml_types: Sequence[int], n_cols: int, label: str = "") -> Floats:  # noqa: ARG002
+        parts = []
+        for part, ggml_type in zip(raw, map(GgmlType, ggml_types), strict=True):
+            n_elements = len(part) // ggml_type.block_bytes * ggml_type.block_weights
+            parts.append(dequantise(part, ggml_type, n_elements).reshape(-1, n_cols))
+        return np.concatenate(parts)
+
+    def write(self, tensor: Tensor, array: Tensor, row: int = 0) -> None:
+        tensor[row : row + len(array)] = array
+
+    async def read(self, tensor: Tensor) -> Tensor:
+        return tensor.copy()
+
+    def copy_rows(self, source: Tensor, target: Tensor, n_rows: int) -> None:
+        target[:n_rows] = source[:n_rows]
+
+    def view(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return tensor.reshape(-1)[: math.prod(shape)].reshape(shape)
+
+    # -- programs -------------------------------------------------------------------------------
+    async def program(self, build: Callable[[], Any], label: str) -> Program:  # noqa: ARG002
+        return Program(build)
+
+    def outputs(self, program: Program) -> Any:
+        return program.outputs
+
+    def submit(self, programs: Sequence[Program]) -> None:
+        for program in programs:
+            program.outputs = program.build()
+
+    def free(self, tensors: Sequence[Tensor]) -> None:
+        """Nothing to do: arrays go when the last reference goes."""
+
+    # -- mathematics ----------------------------------------------------------------------------
+    def conv1d_gelu(
+        self, x: Floats, weight: Floats, bias: Floats, stride: int, position: Tensor | None = None
+    ) -> Floats:
+        n_in, n_channels = x.shape
+        starts = np.arange(0, n_in - 2, stride)
+        windows = x.reshape(-1)[starts[:, None] * n_channels + np.arange(3 * n_channels)]
+        y = gelu(windows @ weight.T + bias)
+        if position is not None and position[0] == 0:
+            y[0] = 0.0
+        return y
+
+    def rms_norm(self, x: Floats, weight: Floats) -> Floats:
+        mean_square = np.mean(np.square(x), axis=1, keepdims=True)
+        y: Floats = x / np.sqrt(mean_square + np.float32(RMS_NORM_EPS)) * weight
+        return y
+
+    def linear(
+        self, x: Floats, weight: Floats, bias: Floats | None = None, gelu: bool = False, out: Floats | None = None
+    ) -> Floats:
+        y: Floats = x @ weight.T
+        if bias is not None:
+            y += bias
+        if gelu:
+            y = _gelu(y)
+        if out is None:
+            return y
+        out[: len(y)] = y
+        return out[: len(y)]
+
+    def linear_add(self, x: Floats, weight: Floats, residual: Floats, bias: Floats | None = None) -> Floats:
+        residual += x @ weight.T
+        if bias is not None:
+            residual += bias
+        return residual
+
+    def swiglu(self, gate_up: Floats) -> Floats:
+        gate, up = np.split(gate_up, 2, axis=1)
+        # exp of more than 88 overflows float32
+        y: Floats = np.asarray(gate / (1.0 + np.exp(-np.clip(gate, -80.0, None))) * up, np.float32)
+        return y
+
+    def ada_norm_weight(self, weight: Floats, ada: Floats, out: Floats) -> None:
+        out[:] = weight * (1.0 + ada.reshape(-1))
+
+    def rope_append_kv(
+        self,
+        qkv: Floats,
+        rope: Floats,
+        keys: Floats,
+        values: Floats,
+        position: Tensor,
+        n_heads: int,
+        n_kv_heads: int,
+    ) -> Floats:
+        n_rows, width = qkv.shape
+        head_dim = width // (n_heads + 2 * n_kv_heads)
+        positions = int(position[0]) + np.arange(n_rows)
+        heads = qkv.reshape(n_rows, -1, head_dim)
+        turned = _rotate(heads[:, : n_heads + n_kv_heads], rope[positions % len(rope)])
+        slots = positions % len(keys)
+        keys[slots] = turned[:, n_heads:].reshape(n_rows, -1)
+        values[slots] = heads[:, n_heads + n_kv_heads :].reshape(n_rows, -1)
+        return turned[:, :n_heads].reshape(n_rows, -1)
+
+    def attention(
+        self,
+        q: Floats,
+        keys: Floats,
+        values: Floats,
+        position: Tensor,
+        n_heads: int,
+        n_kv_heads: int,
+        window: int,
+    ) -> Floats:
+        n_rows, width = q.shape
+        head_dim = width // n_heads
+        start = int(position[0])
+        first = max(0, start - window + 1)
+        key_positions = np.arange(first, start + n_rows)
+        slots = key_positions % len(keys)
+        k = keys[slots].reshape(-1, n_kv_heads, head_dim).transpose(1, 2, 0)
+        v = values[slots].reshape(-1, n_kv_heads, head_dim).transpose(1, 0, 2)
+        # Query heads of one kv head are rows of the same product: [n_kv_heads, group * n_rows, head_dim].
+        group = n_heads // n_kv_heads
+        queries = q.reshape(n_rows, n_kv_heads, group, head_dim).transpose(1, 2, 0, 3)
+        scores = queries.reshape(n_kv_heads, group * n_rows, head_dim) @ k * np.float32(head_dim**-0.5)
+        age = (start + np.arange(n_rows))[:, None] - key_positions
+        hidden = (age < 0) | (age >= window)
+        scores = scores.reshape(n_kv_heads, group, n_rows, -1)
+        scores[..., hidden] = -1e30
+        scores -= scores.max(axis=-1, keepdims=True)
+        weights = np.exp(scores)
+        weights /= weights.sum(axis=-1, keepdims=True)
+        mixed = weights.reshape(n_kv_heads, group * n_rows, -1) @ v
+        rows: Floats = mixed.reshape(n_kv_heads, group, n_rows, head_dim).transpose(2, 0, 1, 3).reshape(n_rows, -1)
+        return rows
+
+    def embed(self, table: Floats, audio: Floats, state: Tensor) -> Floats:
+        position = int(state[DecoderState.POSITION])
+        token = int(state[DecoderState.TOKEN])
+        if position < int(state[DecoderState.N_PROMPT]):
+            token = BOS_TOKEN if position == 0 else STREAMING_PAD_TOKEN
+        row = int(state[DecoderState.AUDIO_ROW])
+        x: Floats = (audio[row] + table[token])[None]
+        return x
+
+    def argmax_advance(self, logits: Floats, state: Tensor, tokens: Tensor) -> None:
+        token = int(np.argmax(logits))
+        tokens[int(state[DecoderState.POSITION]) % len(tokens)] = token
+        state[DecoderState.TOKEN] = token
+        state[DecoderState.POSITION] += 1
+        state[DecoderState.AUDIO_ROW] += 1
+
+    def advance_encoder(self, position: Tensor, n_rows: int, state: Tensor) -> None:
+        position[0] += n_rows
+        state[DecoderState.AUDIO_ROW] = 0
+
+
+def _rotate(heads: Floats, rope: Floats) -> Floats:
+    """Turn adjacent pairs of heads [n, n_heads, head_dim] by rope [n, head_dim / 2, 2]."""
+    pairs = heads.reshape(*heads.shape[:2], -1, 2)
+    cos, sin = rope[:, None, :, 0], rope[:, None, :, 1]
+    turned = np.empty_like(pairs)
+    turned[..., 0] = pairs[..., 0] * cos - pairs[..., 1] * sin
+    turned[..., 1] = pairs[..., 0] * sin + pairs[..., 1] * cos
+    return turned.reshape(heads.shape)
+
+
+@cache
+def _erf_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """erf and its slope per step on a grid over [0, limit]."""
+    x = np.arange(int(_ERF_LIMIT * _ERF_STEPS_PER_UNIT) + 2) / _ERF_STEPS_PER_UNIT
+    slope = 2.0 / math.sqrt(math.pi) * np.exp(-x * x) / _ERF_STEPS_PER_UNIT
+    return np.array([math.erf(value) for value in x]), slope
+
+
+def erf(x: NDArray[Any]) -> NDArray[np.float64]:
+    """The error function to 1e-9, by cubic Hermite interpolation (numpy has none)."""
+    values, slopes = _erf_table()
+    at = np.minimum(np.abs(x).astype(np.float64), _ERF_LIMIT) * _ERF_STEPS_PER_UNIT
+    i = at.astype(np.intp)
+    t = at - i
+    y0, y1, d0, d1 = values[i], values[i + 1], slopes[i], slopes[i + 1]
+    rise = y1 - y0
+    y: NDArray[np.float64] = y0 + t * (d0 + t * (3.0 * rise - 2.0 * d0 - d1 + t * (d0 + d1 - 2.0 * rise)))
+    signed: NDArray[np.float64] = np.copysign(y, x)
+    return signed
+
+
+def gelu(x: Floats) -> Floats:
+    """Exact (erf) GELU."""
+    y: Floats = (0.5 * x * (1.0 + erf(x * math.sqrt(0.5)))).astype(np.float32)
+    return y
+
+
+_gelu = gelu  # the name is also an argument of `linear`

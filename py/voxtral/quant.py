@@ -1,0 +1,105 @@
+"""GGML tensor types we read: sizes, decoding to float32, and the GPU's layout of Q4_0.
+
+A Q4_0 block is 18 bytes for 32 weights: an f16 scale d (may be negative), then 16 bytes whose low
+nibbles are weights 0…15 and high nibbles weights 16…31; weight = (nibble - 8) d. A Q8_0 block is 34
+bytes: f16 d, then 32 int8. Blocks run along rows and never cross them.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.errors import ModelFileError
+
+WEIGHTS_PER_BLOCK = 32
+
+
+class GgmlType(IntEnum):
+    """Tensor types with GGML's numbers."""
+
+    F32 = 0
+    F16 = 1
+    Q4_0 = 2
+    Q8_0 = 8
+
+    @property
+    def block_weights(self) -> int:
+        """Weights in a block."""
+        return _BLOCKS[self][0]
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes in a block."""
+        return _BLOCKS[self][1]
+
+    def n_bytes(self, n_elements: int) -> int:
+        """Bytes of n_elements weights, a multiple of block_weights."""
+        return n_elements // self.block_weights * self.block_bytes
+
+
+_BLOCKS = {
+    GgmlType.F32: (1, 4),
+    GgmlType.F16: (1, 2),
+    GgmlType.Q4_0: (WEIGHTS_PER_BLOCK, 18),
+    GgmlType.Q8_0: (WEIGHTS_PER_BLOCK, 34),
+}
+
+# Types we do not read, by the name people know them.
+_OTHER_TYPES = {
+    3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K",
+    15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
+    23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16",
+}  # fmt: skip
+
+
+def type_name(ggml_type: int) -> str:
+    """'Q4_0', 'BF16', … or the bare number of a type nobody has named."""
+    try:
+        return GgmlType(ggml_type).name
+    except ValueError:
+        return _OTHER_TYPES.get(ggml_type, f"number {ggml_type}")
+
+
+def _blocks(raw: bytes, ggml_type: GgmlType, n_elements: int) -> NDArray[np.uint8]:
+    """raw as [n_blocks, block_bytes]."""
+    expected = ggml_type.n_bytes(n_elements)
+    if len(raw) != expected or n_elements % ggml_type.block_weights:
+        raise ModelFileError(f"{n_elements} {ggml_type.name} weights take {expected} bytes, found {len(raw)}")
+    return np.frombuffer(raw, np.uint8).reshape(-1, ggml_type.block_bytes)
+
+
+def dequantise(raw: bytes, ggml_type: int, n_elements: int) -> NDArray[np.float32]:
+    """The weights as float32 [n_elements]. Raises ModelFileError if size or type do not fit."""
+    try:
+        kind = GgmlType(ggml_type)
+    except ValueError:
+        raise ModelFileError(f"expected weights of type F32, F16, Q4_0 or Q8_0, found {type_name(ggml_type)}") from None
+    blocks = _blocks(raw, kind, n_elements)
+    if kind is GgmlType.F32:
+        return np.frombuffer(raw, "<f4").astype(np.float32)
+    if kind is GgmlType.F16:
+        return np.frombuffer(raw, "<f2").astype(np.float32)
+    scales = blocks[:, :2].copy().view("<f2").astype(np.float32)  # [n_blocks, 1]
+    if kind is GgmlType.Q8_0:
+        integers = blocks[:, 2:].copy().view(np.int8)
+    else:
+        nibbles = blocks[:, None, 2:] >> np.array([0, 4], np.uint8)[:, None] & 15  # [n_blocks, 2, 16]
+        integers = (nibbles.astype(np.int8) - np.int8(8)).reshape(-1, WEIGHTS_PER_BLOCK)
+    with np.errstate(invalid="ignore"):  # a damaged file may hold an infinite scale
+        return (integers * scales).reshape(-1)
+
+
+def repack_q4_0(raw: bytes) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Q4_0 blocks as two aligned planes for the GPU.
+
+    Returns nibbles uint32 [n_blocks, 4], word i holding bytes 4i … 4i+3 of the block in GGML's order, and
+    scales uint32 [ceil(n_blocks / 2)]: the f16 bits of block 2i in the low half, of 2i + 1 in the high
+    half, zero after an odd count. Raises ModelFileError if raw is not whole blocks.
+    """
+    n_blocks = len(raw) // GgmlType.Q4_0.block_bytes
+    blocks = _blocks(raw, GgmlType.Q4_0, n_blocks * WEIGHTS_PER_BLOCK)
+    nibbles = blocks[:, 2:].copy().view("<u4").astype(np.uint32, copy=False)
+    scales = np.zeros(n_blocks + n_blocks % 2, "<u2")
+    scales[:n_blocks] = blocks[:, :2].copy().view("<u2")[:, 0]
+    return nibbles, scales.view("<u4").astype(np.uint32, copy=False)

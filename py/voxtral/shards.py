@@ -1,0 +1,167 @@
+"""Bytes of a model, wherever they lie: in memory, in a file, or cut into shards.
+
+    ByteSource      what everything above reads from: n_bytes, name, read_at
+    MemorySource, FileSource, ShardedCursor (a ByteSource over the concatenation of others)
+    open_model_files   the weights and tokenizer that a path on disk means
+
+Shards are plain byte cuts (`split -b 512m`), not gguf-split files: only the first has a header, and
+tensors straddle cuts. The browser's sources live in gpu/browser.py.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+from voxtral.errors import ModelFileError
+
+SHARD_NAME = re.compile(r"(?P<stem>shard-|.+\.gguf[.-](?:part[.-]?)?)(?P<index>[a-z]{2,4}|\d+)")
+
+
+class ByteSource(Protocol):
+    """Random access to a fixed number of bytes."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence for a person."""
+
+    async def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Exactly n_bytes from offset. Raises ModelFileError if they are not all there."""
+
+
+def require_range(name: str, size: int, offset: int, n_bytes: int) -> None:
+    """Raise ModelFileError unless offset … offset + n_bytes lies inside size bytes."""
+    if not (offset >= 0 and n_bytes >= 0 and offset + n_bytes <= size):
+        raise ModelFileError(
+            f"{name}: expected bytes {offset} to {offset + n_bytes}, but there are only {size}; "
+            "the file is incomplete, download it again"
+        )
+
+
+class MemorySource:
+    """Bytes already in memory."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data = data
+        self.n_bytes = len(data)
+        self.name = name
+
+    async def read_at(self, offset: int, n_bytes: int) -> bytes:
+        require_range(self.name, self.n_bytes, offset, n_bytes)
+        return bytes(self._data[offset : offset + n_bytes])
+
+
+class FileSource:
+    """A file on disk; opened for each read, so that there is nothing to close."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self.name = str(path)
+        try:
+            with self._path.open("rb") as file:
+                self.n_bytes = file.seek(0, 2)
+        except OSError as error:
+            raise ModelFileError(f"{self.name}: cannot be opened: {error.strerror}") from None
+
+    async def read_at(self, offset: int, n_bytes: int) -> bytes:
+        require_range(self.name, self.n_bytes, offset, n_bytes)
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(n_bytes)
+        except OSError as error:
+            raise ModelFileError(f"{self.name}: cannot be read at byte {offset}: {error.strerror}") from None
+        if len(data) != n_bytes:  # the file shrank since it was measured
+            raise ModelFileError(f"{self.name}: expected {n_bytes} bytes at byte {offset}, found {len(data)}")
+        return data
+
+
+class ShardedCursor:
+    """The concatenation of one or more sources as one source, with a reading position."""
+
+    def __init__(self, sources: Sequence[ByteSource]) -> None:
+        if not sources:
+            raise ModelFileError("expected at least one model file or shard, found none")
+        self._sources = list(sources)
+        self._starts = [0, *accumulate(source.n_bytes for source in sources)]
+        self.n_bytes = self._starts[-1]
+        more = f" and {len(sources) - 1} more shards" if len(sources) > 1 else ""
+        self.name = sources[0].name + more
+        self._position = 0
+
+    def slices(self, offset: int, n_bytes: int) -> list[tuple[int, int, int]]:
+        """Where a range lies: (shard index, offset in that shard, n_bytes) in order, none of them empty."""
+        require_range(self.name, self.n_bytes, offset, n_bytes)
+        slices = []
+        shard = bisect_right(self._starts, offset) - 1
+        while n_bytes > 0:
+            local = offset - self._starts[shard]
+            n = min(n_bytes, self._starts[shard + 1] - offset)
+            if n:  # an empty shard holds nothing
+                slices.append((shard, local, n))
+            offset, n_bytes, shard = offset + n, n_bytes - n, shard + 1
+        return slices
+
+    async def read_at(self, offset: int, n_bytes: int) -> bytes:
+        parts = [await self._sources[shard].read_at(local, n) for shard, local, n in self.slices(offset, n_bytes)]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def seek(self, offset: int) -> None:
+        """Set the position of the next `read`; may be the end."""
+        require_range(self.name, self.n_bytes, offset, 0)
+        self._position = offset
+
+    def tell(self) -> int:
+        return self._position
+
+    async def read(self, n_bytes: int) -> bytes:
+        """The next n_bytes. Raises ModelFileError if fewer are left."""
+        data = await self.read_at(self._position, n_bytes)
+        self._position += n_bytes
+        return data
+
+
+def shard_order(names: Sequence[str]) -> list[str]:
+    """The names that are shards of one file, in order: by number if numbered, else by letters."""
+    matches = [match for name in names if (match := SHARD_NAME.fullmatch(name))]
+    stems = {match["stem"] for match in matches}
+    if len(stems) > 1:
+        raise ModelFileError(f"expected the shards of one model, found several: {', '.join(sorted(stems))}")
+    # Letters as `split` writes them: it lengthens the suffix so that plain string order holds.
+    matches.sort(key=lambda m: (int(m["index"]), "") if m["index"].isdecimal() else (-1, m["index"]))
+    return [match.string for match in matches]
+
+
+def weight_names(names: Sequence[str], where: str) -> list[str]:
+    """Among a folder's file names, the one .gguf or all its shards, in the order of their bytes.
+
+    Raises ModelFileError, naming `where`, if there are no weights or several models.
+    """
+    whole = sorted(name for name in names if name.endswith(".gguf"))
+    if len(whole) > 1:
+        raise ModelFileError(f"{where}: expected one .gguf file, found {', '.join(whole)}; name one of them")
+    if found := whole or shard_order(names):
+        return found
+    raise ModelFileError(f"{where}: expected a .gguf file or shards (shard-aa, shard-ab, …), found neither")
+
+
+def open_model_files(path: Path | str) -> tuple[ShardedCursor, Path]:
+    """Weights of a `.gguf` file, or of a folder with one `.gguf` or its shards, and where their tekken.json belongs.
+
+    Raises ModelFileError if there are no weights; the tokenizer is not looked at.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = [child.name for child in path.iterdir() if child.is_file()]
+        weights = [path / name for name in weight_names(names, str(path))]
+    elif path.exists():
+        weights = [path]
+    else:
+        raise ModelFileError(f"{path}: no such file or folder; give a .gguf file, or a folder with shards")
+    return ShardedCursor([FileSource(weight) for weight in weights]), weights[0].parent / "tekken.json"

@@ -1,0 +1,80 @@
+"""Sound as it came in, and how several channels become one.
+
+The model hears mono. Channels are averaged, as the reference does, unless they cancel each other out
+(stereo wired in opposite phase): then the loudest one is taken. Levels are left alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.errors import AudioError
+
+MIN_SAMPLES = 2
+CANCELLED = 0.01  # the average has less than this share of the loudest channel's energy: -20 dB
+MAX_MAGNITUDE = 1e30  # beyond this, or NaN: no sound
+SAMPLES_PER_SLAB = 1 << 20  # bounds the intermediates of an hour-long file
+
+
+@dataclass
+class Sound:
+    """Samples float32 [n_channels, n], nominally in [-1, 1]; notices are sentences about its defects."""
+
+    channels: NDArray[np.float32]
+    sample_rate: int  # Hz
+    notices: list[str] = field(default_factory=list)
+
+
+def to_mono(sound: Sound, name: str) -> tuple[NDArray[np.float32], list[str]]:
+    """One channel float32 [n], and sentences about what had to be done; `name` is what they call the sound.
+
+    NaN, infinite and absurd samples become silence. Raises AudioError for fewer than two samples.
+    """
+    channels = sound.channels
+    notices: list[str] = []
+    n_channels, n_samples = channels.shape
+    if n_channels == 0 or n_samples < MIN_SAMPLES:
+        found = f"{n_samples} sample{'s' * (n_samples != 1)}" if n_channels else "no channels"
+        raise AudioError(f"{name}: expected sound, found {found}; record or export it again")
+    n_bad = sum(int(np.count_nonzero(_is_bad(slab))) for slab in _slabs(channels))
+    if n_bad:
+        channels = without_bad(channels)
+        notices.append(f"{name}: {n_bad} samples are not finite numbers and were taken as silence.")
+    if n_channels == 1:
+        return channels[0], notices
+    mono = channels.mean(axis=0, dtype=np.float32)
+    energies = _energies(channels)
+    loudest = int(np.argmax(energies))
+    if _energies(mono[None])[0] < CANCELLED * energies[loudest]:
+        notices.append(f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used.")
+        return channels[loudest], notices
+    return mono, notices
+
+
+def without_bad(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The samples with NaN, infinite and absurd ones as silence; for sound that comes live."""
+    return np.where(_is_bad(samples), np.float32(0), samples)
+
+
+def _is_bad(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return ~(np.abs(samples) < MAX_MAGNITUDE)  # NaN compares false
+
+
+def _slabs(channels: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, channels.shape[1], SAMPLES_PER_SLAB):
+        yield channels[:, start : start + SAMPLES_PER_SLAB]
+
+
+def _energies(channels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean square of each channel around its own mean: a DC offset is not sound."""
+    n_samples = channels.shape[1]
+    total = np.zeros(len(channels))
+    squares = np.zeros(len(channels))
+    for slab in _slabs(channels):
+        values = slab.astype(np.float64)
+        total += values.sum(axis=1)
+        squares += (values * values).sum(axis=1)
+    energies: NDArray[np.float64] = squares / n_samples - (total / n_samples) ** 2
+    return np.maximum(energies, 0)

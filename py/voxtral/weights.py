@@ -1,0 +1,225 @@
+"""Which tensors a Voxtral Realtime file holds, under which names and in which shapes.
+
+The one table is `tensor_shapes`: names are Mistral's, shapes follow from a ModelConfig. `read_config`
+makes that ModelConfig from a file, `check` compares the file with the table. All linear weights are
+[n_out, n_in], their rows in Q4_0 blocks; q and k rows keep the order that rotates adjacent pairs.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.config import (
+    GROUP,
+    MAX_HEAD_DIM,
+    N_MEL_BINS,
+    N_SPECIAL_TOKENS,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+)
+from voxtral.errors import ModelFileError
+from voxtral.gguf import GgufIndex, TensorInfo
+from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise, type_name
+from voxtral.shards import ByteSource
+
+EMBEDDING = "mm_streams_embeddings.embedding_module."
+ENCODER = EMBEDDING + "whisper_encoder."
+ADAPTER = EMBEDDING + "audio_language_projection."
+TOKEN_EMBEDDINGS = EMBEDDING + "tok_embeddings.weight"  # also the LM head
+ENCODER_NORM = ENCODER + "transformer.norm.weight"
+DECODER_NORM = "norm.weight"
+ADAPTER_IN = ADAPTER + "0.weight"
+ADAPTER_OUT = ADAPTER + "2.weight"
+ADA_DOWN = "ada_rms_norm_t_cond.0.weight"
+ADA_UP = "ada_rms_norm_t_cond.2.weight"
+CONV_KERNEL = 3
+MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged file
+
+Shape = tuple[int, ...]
+
+
+def conv(i: int, rest: str) -> str:
+    """Name of a tensor of convolution 0 or 1; rest is 'weight' or 'bias'."""
+    return f"{ENCODER}conv_layers.{i}.conv.{rest}"
+
+
+def encoder_layer(i: int, rest: str) -> str:
+    """Name of a tensor of encoder layer i, such as rest = 'attention.wq.weight'."""
+    return f"{ENCODER}transformer.layers.{i}.{rest}"
+
+
+def decoder_layer(i: int, rest: str) -> str:
+    """Name of a tensor of decoder layer i, such as rest = 'feed_forward.w2.weight'."""
+    return f"layers.{i}.{rest}"
+
+
+def tensor_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
+    """Name and shape of every tensor of such a model, in the order of the computation."""
+    encoder, decoder = config.encoder, config.decoder
+    yield conv(0, "weight"), (encoder.dim, N_MEL_BINS, CONV_KERNEL)
+    yield conv(0, "bias"), (encoder.dim,)
+    yield conv(1, "weight"), (encoder.dim, encoder.dim, CONV_KERNEL)
+    yield conv(1, "bias"), (encoder.dim,)
+    for i in range(encoder.n_layers):
+        for rest, shape in _encoder_layer_shapes(encoder).items():
+            yield encoder_layer(i, rest), shape
+    yield ENCODER_NORM, (encoder.dim,)
+    yield ADAPTER_IN, (decoder.dim, GROUP * encoder.dim)
+    yield ADAPTER_OUT, (decoder.dim, decoder.dim)
+    yield TOKEN_EMBEDDINGS, (decoder.vocab_size, decoder.dim)
+    for i in range(decoder.n_layers):
+        for rest, shape in _decoder_layer_shapes(decoder).items():
+            yield decoder_layer(i, rest), shape
+    yield DECODER_NORM, (decoder.dim,)
+
+
+def _encoder_layer_shapes(encoder: EncoderConfig) -> dict[str, Shape]:
+    dim, q_dim = encoder.dim, encoder.n_heads * encoder.head_dim
+    return {
+        "attention_norm.weight": (dim,),
+        "attention.wq.weight": (q_dim, dim),
+        "attention.wq.bias": (q_dim,),
+        "attention.wk.weight": (q_dim, dim),  # no bias
+        "attention.wv.weight": (q_dim, dim),
+        "attention.wv.bias": (q_dim,),
+        "attention.wo.weight": (dim, q_dim),
+        "attention.wo.bias": (dim,),
+        "ffn_norm.weight": (dim,),
+        "feed_forward.w1.weight": (encoder.ffn_dim, dim),  # gate
+        "feed_forward.w3.weight": (encoder.ffn_dim, dim),  # up
+        "feed_forward.w2.weight": (dim, encoder.ffn_dim),  # down
+        "feed_forward.w2.bias": (dim,),
+    }
+
+
+def _decoder_layer_shapes(decoder: DecoderConfig) -> dict[str, Shape]:
+    dim, q_dim, kv_dim = decoder.dim, decoder.n_heads * decoder.head_dim, decoder.n_kv_heads * decoder.head_dim
+    return {
+        "attention_norm.weight": (dim,),
+        "attention.wq.weight": (q_dim, dim),
+        "attention.wk.weight": (kv_dim, dim),
+        "attention.wv.weight": (kv_dim, dim),
+        "attention.wo.weight": (dim, q_dim),
+        "ffn_norm.weight": (dim,),
+        "feed_forward.w1.weight": (decoder.ffn_dim, dim),  # gate
+        "feed_forward.w3.weight": (decoder.ffn_dim, dim),  # up
+        "feed_forward.w2.weight": (dim, decoder.ffn_dim),  # down
+        ADA_DOWN: (decoder.ada_dim, dim),
+        ADA_UP: (dim, decoder.ada_dim),
+    }
+
+
+def read_config(index: GgufIndex) -> ModelConfig:
+    """The model's dimensions: counts from `voxtral.*` metadata (else the 4B constants), widths from shapes.
+
+    Raises ModelFileError if a tensor that tells a width is missing or a count is absurd.
+    """
+    encoder, decoder = EncoderConfig(), DecoderConfig()
+    return ModelConfig(
+        EncoderConfig(
+            n_layers=_count(index, "encoder.block_count", encoder.n_layers),
+            dim=_width(index, ENCODER_NORM, 1),
+            n_heads=_count(index, "encoder.attention.head_count", encoder.n_heads),
+            head_dim=_count(index, "encoder.attention.key_length", encoder.head_dim),
+            ffn_dim=_width(index, encoder_layer(0, "feed_forward.w1.weight"), 2),
+            window=_count(index, "encoder.attention.sliding_window", encoder.window),
+        ),
+        DecoderConfig(
+            n_layers=_count(index, "decoder.block_count", decoder.n_layers),
+            dim=_width(index, DECODER_NORM, 1),
+            n_heads=_count(index, "decoder.attention.head_count", decoder.n_heads),
+            n_kv_heads=_count(index, "decoder.attention.head_count_kv", decoder.n_kv_heads),
+            head_dim=_count(index, "decoder.attention.key_length", decoder.head_dim),
+            ffn_dim=_width(index, decoder_layer(0, "feed_forward.w1.weight"), 2),
+            window=_count(index, "decoder.attention.sliding_window", decoder.window),
+            vocab_size=_width(index, TOKEN_EMBEDDINGS, 2),
+            ada_dim=_width(index, decoder_layer(0, ADA_DOWN), 2),
+        ),
+    )
+
+
+def _count(index: GgufIndex, key: str, default: int) -> int:
+    value = index.metadata.get(f"voxtral.{key}", default)
+    if type(value) is not int or not 1 <= value <= MAX_COUNT:
+        raise ModelFileError(f"{index.name}: expected metadata voxtral.{key} to be a positive number, found {value!r}")
+    return value
+
+
+def _tensor(index: GgufIndex, name: str) -> TensorInfo:
+    try:
+        return index.tensors[name]
+    except KeyError:
+        raise ModelFileError(
+            f"{index.name}: tensor {name!r} is missing among the file's {len(index.tensors)}; "
+            "use a Voxtral Mini 4B Realtime model in GGUF form"
+        ) from None
+
+
+def _width(index: GgufIndex, name: str, n_dims: int) -> int:
+    """Number of rows of a tensor."""
+    shape = _tensor(index, name).shape
+    if len(shape) != n_dims:
+        raise ModelFileError(f"{index.name}: tensor {name!r} has shape {list(shape)}, expected {n_dims} dimensions")
+    return shape[0]
+
+
+def check(index: GgufIndex, config: ModelConfig) -> None:
+    """Raise ModelFileError for the first width, tensor, shape or type that does not fit."""
+    _check_dimensions(index.name, config)
+    for name, shape in tensor_shapes(config):
+        tensor = _tensor(index, name)
+        if tensor.shape != shape:
+            raise ModelFileError(
+                f"{index.name}: tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)} "
+                "from the model's other tensors and voxtral.* metadata; the file does not fit together"
+            )
+        allowed = (GgmlType.Q4_0,) if len(shape) == 2 else (GgmlType.F32, GgmlType.F16)
+        if tensor.ggml_type not in allowed:
+            raise ModelFileError(
+                f"{index.name}: tensor {name!r} is {type_name(tensor.ggml_type)}, expected "
+                f"{' or '.join(kind.name for kind in allowed)}: matrices must be Q4_0, all other tensors F32 or F16; "
+                "quantise the model to Q4_0"
+            )
+
+
+def _check_dimensions(name: str, config: ModelConfig) -> None:
+    """Q4_0 blocks and the kernels both want multiples of 32 in every direction."""
+    encoder, decoder = config.encoder, config.decoder
+    widths = {
+        "encoder width": encoder.dim,
+        "encoder head size": encoder.head_dim,
+        "encoder feed-forward width": encoder.ffn_dim,
+        "decoder width": decoder.dim,
+        "decoder head size": decoder.head_dim,
+        "decoder feed-forward width": decoder.ffn_dim,
+        "delay conditioning width": decoder.ada_dim,
+        "vocabulary size": decoder.vocab_size,
+    }
+    for what, width in widths.items():
+        if width % WEIGHTS_PER_BLOCK:
+            raise ModelFileError(f"{name}: expected the {what} to be a multiple of {WEIGHTS_PER_BLOCK}, found {width}")
+    for what, head_dim in (("encoder", encoder.head_dim), ("decoder", decoder.head_dim)):
+        if head_dim > MAX_HEAD_DIM:
+            raise ModelFileError(f"{name}: expected the {what} head size to be at most {MAX_HEAD_DIM}, found {head_dim}")
+    if decoder.vocab_size <= N_SPECIAL_TOKENS:
+        raise ModelFileError(
+            f"{name}: expected a vocabulary of more than {N_SPECIAL_TOKENS} tokens, found {decoder.vocab_size}"
+        )
+    if decoder.n_heads % decoder.n_kv_heads:
+        raise ModelFileError(
+            f"{name}: expected the {decoder.n_heads} query heads to share {decoder.n_kv_heads} key heads evenly"
+        )
+
+
+async def read_raw(source: ByteSource, info: TensorInfo) -> bytes:
+    """The tensor's bytes as they lie in the file."""
+    return await source.read_at(info.offset, info.n_bytes)
+
+
+async def read_float(source: ByteSource, info: TensorInfo) -> NDArray[np.float32]:
+    """The tensor's values as float32, in its shape."""
+    raw = await read_raw(source, info)
+    return dequantise(raw, info.ggml_type, math.prod(info.shape)).reshape(info.shape)

@@ -1,0 +1,327 @@
+"""The engine behind the page: messages in, messages out; runs wherever a `Host` exists.
+
+One job at a time holds the model, in the order of arrival; audio that comes meanwhile waits and is never
+dropped. States: loading → ready ⇄ listening | transcribing; failed when there is no way on. Messages are
+those of `protocol`. Nothing here knows JavaScript: the browser is behind `Host`, tests bring their own.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.audio_file import samples_from_sound
+from voxtral.config import (
+    DEFAULT_DELAY_MS,
+    DEFAULT_LEFT_PAD_TOKENS,
+    SAMPLE_RATE,
+    SAMPLES_PER_TOKEN,
+    StreamingConfig,
+)
+from voxtral.decoding import Addition
+from voxtral.errors import AudioError, ConfigError, DeviceError, ModelFileError, VoxtralError
+from voxtral.gpu.device import Device
+from voxtral.model.layers import AnyOps
+from voxtral.model.voxtral import Voxtral
+from voxtral.ops.reference import ReferenceOps
+from voxtral.ops.webgpu import WebGpuOps
+from voxtral.protocol import EVENTS, REQUESTS
+from voxtral.resample import Resampler
+from voxtral.shards import MemorySource, ShardedCursor, weight_names
+from voxtral.sound import Sound, without_bad
+from voxtral.tekken import Tekken
+from voxtral.transcription import Transcription
+from voxtral.wav import read_wav
+
+FILE_SLICE_TOKENS = 8  # a file is fed in slices, so that progress and cancel come through
+MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU is no help to anyone waiting
+
+Message = dict[str, Any]
+
+
+class Host(Protocol):
+    """What the worker needs from its surroundings."""
+
+    def post(self, message: Message) -> None:
+        """Send a message of plain values to the page."""
+
+    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> None:
+        """Call back with every audio block that arrives on a port the page sent."""
+
+    def samples(self, array: Any) -> NDArray[np.float32]:
+        """Copy a Float32Array from a message."""
+
+    def content(self, buffer: Any) -> bytes:
+        """Copy an ArrayBuffer from a message."""
+
+    async def fetch(self, url: str, on_progress: Callable[[int, int | None], None] | None = None) -> bytes:
+        """A resource, whole; raises ModelFileError with the URL and what went wrong."""
+
+    async def open_gpu(self) -> Device:
+        """A device on this machine's GPU; raises DeviceError when there is none."""
+
+    def now_s(self) -> float:
+        """A clock that never goes back."""
+
+
+@dataclass
+class _Job:
+    """One recording: a live one grows until it is stopped, a file is complete when it is queued."""
+
+    session: int
+    name: str
+    live: bool
+    samples: list[NDArray[np.float32]] = field(default_factory=list)
+    total_s: float | None = None
+    resampler: Resampler | None = None
+    stopped: bool = False
+    cancelled: bool = False
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        if not self.stopped:
+            samples = without_bad(samples)
+            self.samples.append(self.resampler.feed(samples) if self.resampler else samples)
+            self.arrived.set()
+
+    def stop(self) -> None:
+        if not self.stopped and self.resampler:
+            self.samples.append(self.resampler.flush())
+        self.stopped = True
+        self.arrived.set()
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.arrived.set()
+
+    def take(self, n: int) -> NDArray[np.float32]:
+        """Up to n waiting samples, in order."""
+        taken: list[NDArray[np.float32]] = []
+        while self.samples and n:
+            block = self.samples.pop(0)
+            if len(block) > n:
+                self.samples.insert(0, block[n:])
+                block = block[:n]
+            taken.append(block)
+            n -= len(block)
+        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
+
+    @property
+    def waiting_s(self) -> float:
+        return sum(map(len, self.samples)) / SAMPLE_RATE
+
+
+class Worker:
+    """Maps requests to sessions and sessions to events. Create one, then hand it every message."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._model: Voxtral | None = None
+        self._tekken: Tekken | None = None
+        self._streaming = StreamingConfig()
+        self._jobs: dict[int, _Job] = {}
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        self._runner: asyncio.Task[None] | None = None
+
+    def receive(self, message: Message) -> None:
+        """Act on one request; never raises: what goes wrong becomes an `error` event."""
+        session = message.get("session")
+        try:
+            kind = message.get("type")
+            if kind not in REQUESTS:
+                raise ConfigError(f"the page sent a message of unknown type {kind!r}; reload the page")
+            getattr(self, f"_on_{kind}")(**{name: message.get(name) for name in REQUESTS[kind]})
+        except VoxtralError as error:
+            self._error(session, str(error))
+
+    # -- requests -------------------------------------------------------------------------------
+    def _on_load(self, **options: Any) -> None:
+        if self._runner is not None:
+            raise ConfigError("the model is already loading; reload the page to load another one")
+        self._runner = asyncio.ensure_future(self._load_and_run(options))
+
+    def _on_listen(self, session: int, port: Any, sample_rate: float) -> None:
+        rate = round(sample_rate)
+        job = _Job(session, "microphone", live=True, resampler=None if rate == SAMPLE_RATE else Resampler(rate))
+        self._host.listen(port, job.push)
+        self._enqueue(job)
+
+    def _on_stop(self, session: int) -> None:
+        if job := self._jobs.get(session):
+            job.stop()
+
+    def _on_transcribe(self, session: int, name: str, bytes: Any, channels: Any, sample_rate: float | None) -> None:
+        if bytes is not None:
+            sound = read_wav(self._host.content(bytes), name)
+        else:
+            arrays = [self._host.samples(channel) for channel in channels]
+            sound = Sound(np.stack(arrays) if arrays else np.zeros((0, 0), np.float32), round(sample_rate or 0), [])
+        samples, notices = samples_from_sound(sound, name)
+        for sentence in notices:
+            self._post("notice", session=session, sentence=sentence)
+        self._enqueue(_Job(session, name, False, [samples], total_s=len(samples) / SAMPLE_RATE, stopped=True))
+
+    def _on_cancel(self, session: int) -> None:
+        if job := self._jobs.get(session):
+            job.cancel()
+
+    def _enqueue(self, job: _Job) -> None:
+        self._jobs[job.session] = job
+        self._queue.put_nowait(job)
+
+    # -- loading --------------------------------------------------------------------------------
+    async def _load_and_run(self, options: Message) -> None:
+        self._state("loading")
+        try:
+            await self._load(**options)
+        except VoxtralError as error:
+            self._error(None, str(error), fatal=True)
+            self._state("failed")
+            return
+        self._state("ready")
+        while True:
+            await self._run(await self._queue.get())
+
+    async def _load(
+        self, model_url: str, backend: str | None, delay_ms: int | None, left_pad_tokens: int | None
+    ) -> None:
+        delay_ms = DEFAULT_DELAY_MS if delay_ms is None else delay_ms
+        self._streaming = StreamingConfig(
+            delay_ms, DEFAULT_LEFT_PAD_TOKENS if left_pad_tokens is None else left_pad_tokens
+        )
+        source, self._tekken = await self._fetch_model(model_url)
+        ops, device = await self._open_ops(backend)
+
+        async def on_weights(done: int, total: int) -> None:
+            self._post("progress", stage="gpu", done=done, total=total)
+            await asyncio.sleep(0)
+
+        self._model = await Voxtral.load(ops, source, on_weights)
+        self._tekken.require(self._model.config.decoder.vocab_size)
+        n_parameters = self._model.n_parameters
+        if device is None and n_parameters > MAX_CPU_PARAMETERS:
+            raise DeviceError(
+                f"this model has {n_parameters / 1e9:.1f} billion parameters and needs WebGPU, which this browser does "
+                "not offer here; use a current Chrome, Edge or Safari on a machine with a GPU, or the demo model"
+            )
+        await self._warm_up(self._model)
+        metadata = self._model.metadata
+        self._post(
+            "ready",
+            backend="numpy" if device is None else "webgpu",
+            adapter="CPU (numpy)" if device is None else device.info.name,
+            is_software=device is None or device.info.is_software,
+            model=str(metadata.get("general.name", model_url.rsplit("/", 1)[-1])),
+            description=str(metadata.get("general.description", "")),
+            vocabulary=self._tekken.words(),
+            delay_ms=self._streaming.delay_ms,
+            left_pad_tokens=self._streaming.left_pad_tokens,
+        )
+
+    async def _fetch_model(self, model_url: str) -> tuple[ShardedCursor, Tekken]:
+        """The weights at model_url, a .gguf file or a folder with a manifest.json, and the tekken.json beside them."""
+        folder, _, name = model_url.rpartition("/")
+        names = [name] if name.endswith(".gguf") else await self._shard_names(f"{folder}/manifest.json")
+        tekken_url = f"{folder}/tekken.json"
+        tekken = Tekken.from_json(await self._host.fetch(tekken_url), tekken_url)
+        shards = []
+        for index, shard in enumerate(names):
+
+            def on_bytes(done: int, total: int | None, index: int = index) -> None:
+                total = total or done
+                self._post("progress", stage="weights", done=index * total + done, total=len(names) * total)
+
+            shards.append(MemorySource(await self._host.fetch(f"{folder}/{shard}", on_bytes), shard))
+        return ShardedCursor(shards), tekken
+
+    async def _shard_names(self, manifest_url: str) -> list[str]:
+        """Names of a folder's weight files, in the order of their bytes."""
+        try:
+            names = [str(file["name"]) for file in json.loads(await self._host.fetch(manifest_url))["files"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(
+                f"{manifest_url}: expected JSON with a list of files by name; write it anew, or name the .gguf file"
+            ) from error
+        return weight_names(names, manifest_url)
+
+    async def _open_ops(self, backend: str | None) -> tuple[AnyOps, Device | None]:
+        """The GPU, or numpy when asked for or when there is no GPU."""
+        if backend == "numpy":
+            return ReferenceOps(), None
+        try:
+            device = await self._host.open_gpu()
+        except DeviceError:
+            if backend == "webgpu":
+                raise
+            return ReferenceOps(), None
+        return WebGpuOps(device), device
+
+    async def _warm_up(self, model: Voxtral) -> None:
+        async def on_prefix(done: int, total: int) -> None:
+            self._post("progress", stage="warmup", done=done, total=total)
+            await asyncio.sleep(0)
+
+        await model.warm_up(self._streaming, on_prefix)
+
+    # -- running --------------------------------------------------------------------------------
+    async def _run(self, job: _Job) -> None:
+        assert self._model is not None
+        assert self._tekken is not None
+        transcription = Transcription(self._model, self._tekken, self._streaming)
+        if not job.cancelled:
+            self._state("listening" if job.live else "transcribing")
+        try:
+            await self._transcribe(job, transcription)
+        except VoxtralError as error:
+            self._error(job.session, str(error))
+        finally:
+            transcription.cancel()
+            del self._jobs[job.session]
+        self._state("ready")
+
+    async def _transcribe(self, job: _Job, transcription: Transcription) -> None:
+        wall_s = 0.0  # computing only: a live session mostly waits for its speaker
+        while not job.cancelled:
+            samples = job.take(FILE_SLICE_TOKENS * SAMPLES_PER_TOKEN)
+            if len(samples) == 0:
+                if job.stopped:
+                    break
+                job.arrived.clear()
+                await job.arrived.wait()
+                continue
+            started = self._host.now_s()
+            self._words(job, await transcription.feed(samples))
+            wall_s += self._host.now_s() - started
+            heard_s = transcription.heard_s
+            waiting_s = job.waiting_s
+            self._post("heard", session=job.session, heard_s=heard_s, waiting_s=waiting_s, total_s=job.total_s)
+            await asyncio.sleep(0)  # let messages in
+        if job.cancelled:
+            self._post("cancelled", session=job.session)
+            return
+        if transcription.audio_s == 0:
+            raise AudioError(f"{job.name}: no sound arrived before the recording was stopped; speak, then stop")
+        started = self._host.now_s()
+        self._words(job, await transcription.finish())
+        wall_s += self._host.now_s() - started
+        self._post("done", session=job.session, result=transcription.result(job.name, wall_s).as_dict())
+
+    # -- events ---------------------------------------------------------------------------------
+    def _words(self, job: _Job, addition: Addition) -> None:
+        if addition.text or addition.words:
+            words = [word.as_dict() for word in addition.words]
+            self._post("words", session=job.session, text=addition.text, words=words)
+
+    def _state(self, state: str) -> None:
+        self._post("state", state=state)
+
+    def _error(self, session: int | None, sentence: str, fatal: bool = False) -> None:
+        self._post("error", session=session, sentence=sentence, fatal=fatal)
+
+    def _post(self, kind: str, **fields: Any) -> None:
+        assert tuple(fields) == EVENTS[kind], f"{kind} must carry {EVENTS[kind]}"
+        self._host.post({"type": kind, **fields})
