@@ -133,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(refusal.status, content)
         except PermissionError:
             self._refuse(HTTPStatus.FORBIDDEN)
+        except FileNotFoundError:  # gone since it was found
+            self._refuse(HTTPStatus.NOT_FOUND)
 
     do_HEAD = do_GET
 

@@ -14,12 +14,14 @@ const WAV_MAGIC = ["RIFF", "RIFX", "RF64", "BW64"];
  */
 export async function readAudioFile(file) {
   const bytes = await file.arrayBuffer().catch((error) => {
-    throw new Error(`“${file.name}” could not be read: it may be a folder, gone, or too large; drop a single audio file.`, {
+    throw new Error(`“${file.name}” could not be read: it is a folder, gone or too large; drop audio files only.`, {
       cause: error,
     });
   });
   if (isWav(file.name, bytes)) return { bytes, channels: null, sample_rate: null };
-  if (bytes.byteLength === 0) throw new Error(`“${file.name}” is empty: expected audio, found 0 bytes; record it again.`);
+  if (bytes.byteLength === 0) {
+    throw new Error(`“${file.name}” is empty: expected audio, found 0 bytes; record it again.`);
+  }
   return { bytes: null, ...(await decode(file.name, bytes)) };
 }
 
@@ -35,7 +37,7 @@ async function decode(name, bytes) {
     audio = await context.decodeAudioData(bytes);
   } catch (error) {
     throw new Error(
-      `“${name}” holds no audio this browser can decode; use WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, or convert it to WAV.`,
+      `“${name}” holds no audio this browser can decode; use WAV, MP3, M4A, Ogg, Opus, FLAC or WebM.`,
       { cause: error },
     );
   }

@@ -49,10 +49,9 @@ const view = createView({
 const voxtral = new Transcriber({ ...readOptions(new URLSearchParams(location.search)), onEvent });
 window.voxtral = voxtral; // for scripts and tests
 
-addEventListener("error", ({ message }) => warn(`Something went wrong in the page (${message}); reload it if it stays so.`));
-addEventListener("unhandledrejection", ({ reason }) => {
-  warn(`Something went wrong in the page (${reason?.message ?? reason}); reload it if it stays so.`);
-});
+const warnOfMistake = (reason) => warn(`Something went wrong in the page (${reason}); reload it if it stays so.`);
+addEventListener("error", ({ message }) => warnOfMistake(message));
+addEventListener("unhandledrejection", ({ reason }) => warnOfMistake(reason?.message ?? reason));
 addEventListener("beforeunload", (event) => isWorking() && event.preventDefault());
 setInterval(() => isWorking() && view.render(state), TICK_MS);
 view.render(state);
@@ -85,7 +84,7 @@ function readOptions(query) {
 }
 
 function onEvent(event) {
-  if (event.type !== "silent") state.isSilent = null;
+  if (event.type !== "level") state.isSilent = null; // the level comes from the microphone, not from the engine
   if (event.type === "silent") change(() => (state.isSilent = event.seconds));
   if (event.type === "progress") change(() => (state.stages[event.stage] = event));
   if (event.type === "ready") change(() => Object.assign(state, { phase: "ready", engine: event }));
@@ -205,7 +204,9 @@ function transcriptText() {
 }
 
 async function copy(what, text) {
-  if (!(await view.writeClipboard(text))) return warn("The browser did not allow copying; select the text and copy it by hand.");
+  if (!(await view.writeClipboard(text))) {
+    return warn("The browser did not allow copying; select the text and copy it by hand.");
+  }
   change(() => (state.copied = what));
   setTimeout(() => change(() => (state.copied = null)), COPIED_MS);
 }

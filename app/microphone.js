@@ -20,7 +20,7 @@ export async function openMicrophone({ onLevel, onUnplugged }) {
     throw new Error(
       isSecureContext
         ? "This browser gives no page a microphone; drop an audio file instead, or use a current browser."
-        : "The microphone works only on https or localhost pages; open this page at http://localhost, or drop an audio file.",
+        : "Browsers give a microphone only to https and localhost pages; open http://localhost, or drop a file.",
     );
   }
   const stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_SOUNDS }).catch((error) => {
@@ -31,9 +31,7 @@ export async function openMicrophone({ onLevel, onUnplugged }) {
     capture = await startCapture(stream, ENGINE_SAMPLE_RATE).catch(() => startCapture(stream, undefined));
   } catch (error) {
     for (const track of stream.getTracks()) track.stop();
-    throw new Error("The browser opened the microphone but could not read from it; reload the page and try again.", {
-      cause: error,
-    });
+    throw new Error("The microphone opened but gives no sound; reload the page and try again.", { cause: error });
   }
   const { context, node } = capture;
   const { port1, port2 } = new MessageChannel();
@@ -72,13 +70,13 @@ async function startCapture(stream, sampleRate) {
 
 function refusal({ name }) {
   if (name === "NotAllowedError") {
-    return "The browser was not allowed to use the microphone; allow it in the address bar or the site settings, then press Speak again.";
+    return "The microphone was not allowed; allow it in the address bar or the site settings, then press Speak again.";
   }
   if (name === "NotFoundError" || name === "OverconstrainedError") {
     return "No microphone was found; connect one and press Speak again, or drop an audio file.";
   }
   if (name === "NotReadableError") {
-    return "The microphone is in use by another program or was refused by the system; free it and press Speak again.";
+    return "Another program or the system holds the microphone; free it and press Speak again.";
   }
   return `The microphone could not be opened (${name}); check it and press Speak again.`;
 }

@@ -4,7 +4,7 @@
  */
 
 /**
- * Fetches `urls` side by side. onProgress(done, total) counts bytes of those with a known size.
+ * Fetches them side by side. onProgress(done, total) counts bytes of those with a known size.
  *
  * files: [{url, size}], size in bytes or null.
  * Rejects with an Error whose message is a sentence for the user when one cannot be had.
@@ -32,7 +32,8 @@ async function fetchWhole(url, onBytes) {
     });
   });
   if (!response.ok) {
-    throw new Error(`The server has no ${pathname} (HTTP ${response.status}); start the page with serve.py, then reload.`);
+    const { status } = response;
+    throw new Error(`The server has no ${pathname} (HTTP ${status}); start the page with serve.py, then reload.`);
   }
   try {
     for (let reader = response.body.getReader(); ; ) {

@@ -23,6 +23,7 @@ const ROOT = new URL("..", import.meta.url).href;
 const ENGINE = "app/engine.py";
 const TAPE = "app/tape.js";
 const WHEEL = "dist/voxtral-0.1.0-py3-none-any.whl";
+const DEMO_MODEL = "static/model/voxtral-demo-q4_0.gguf";
 const START_LIMIT_S = 180;
 const SILENCE_LIMIT_S = 30;
 
@@ -52,7 +53,7 @@ export class Transcriber {
    * for the best there is; delayMs and leftPadTokens: null for the defaults; onEvent: called with every
    * event, those of sessions included.
    */
-  constructor({ model = "static/model/voxtral-demo-q4_0.gguf", backend = null, delayMs = null, leftPadTokens = null, onEvent = () => {} } = {}) {
+  constructor({ model = DEMO_MODEL, backend = null, delayMs = null, leftPadTokens = null, onEvent = () => {} } = {}) {
     this.#onEvent = onEvent;
     this.ready = this.#loaded.promise;
     this.ready.catch(() => {}); // those who do not wait for it learn of it by an event
@@ -87,7 +88,7 @@ export class Transcriber {
     const job = (this.#current = this.#open(onEvent));
     const { session } = job;
     try {
-      await this.ready;
+      await this.#alive();
       const microphone = await openMicrophone({
         onLevel: (level) => this.#emit({ type: "level", session, ...level }),
         onUnplugged: () => this.#emit({ type: "unplugged", session }),
@@ -130,12 +131,17 @@ export class Transcriber {
       packages_cache: "passthrough", // without it PyScript wants micropip, which it would fetch from elsewhere
       js_modules: { worker: { [ROOT + TAPE]: "tape" } },
     };
-    this.#worker = await within(START_LIMIT_S, PyWorker(ROOT + ENGINE, { version: interpreter, async: true, config })).catch((error) => {
-      throw new Error(`Python did not start (${lastLine(error)}); reload the page, and update the browser if it stays so.`);
+    const worker = PyWorker(ROOT + ENGINE, { version: interpreter, async: true, config });
+    this.#worker = await within(START_LIMIT_S, worker).catch((error) => {
+      throw new Error(
+        `Python did not start (${lastLine(error)}); reload the page, and update the browser if it stays so.`,
+        { cause: error },
+      );
     });
     this.#worker.addEventListener("message", ({ data }) => isEvent(data) && this.#receive(data));
     this.#worker.onerror = ({ error, message }) => {
-      this.#fail(`The engine crashed (${lastLine(error ?? message)}); reload the page to start it again.`);
+      const reason = lastLine(error ?? message ?? "no reason given");
+      this.#fail(`The engine crashed (${reason}); reload the page to start it again.`);
     };
     this.#isLoading = true;
     this.#post(load);
@@ -144,9 +150,17 @@ export class Transcriber {
   async #runtimeFiles() {
     const url = new URL("static/runtime.json", ROOT);
     const response = await fetch(url).catch(() => null);
-    if (!response?.ok) throw new Error("The server has no static/runtime.json; start the page with serve.py, then reload.");
+    if (!response?.ok) {
+      throw new Error("The server has no static/runtime.json; start the page with serve.py, then reload.");
+    }
     const { files } = await response.json();
     return files.map(({ path, size }) => ({ url: `${ROOT}static/runtime/${path}`, size }));
+  }
+
+  /** Waits for the model; rejects when there is no engine, or no longer. */
+  async #alive() {
+    await this.ready;
+    if (this.#failure) throw new Error(this.#failure);
   }
 
   #open(onEvent) {
@@ -160,7 +174,7 @@ export class Transcriber {
     if (this.#current || !this.#waiting.length) return;
     const job = (this.#current = this.#waiting.shift());
     try {
-      await this.ready;
+      await this.#alive();
       if (job.settled) return;
       this.#emit({ type: "started", session: job.session });
       const audio = await readAudioFile(job.file);

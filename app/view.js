@@ -1,7 +1,15 @@
 /** Shows the state in the page: the only file that touches elements. What there is to show: main.js. */
 
-const STAGES = ["runtime", "weights", "gpu", "warmup"];
-const IN_BYTES = ["runtime", "weights"];
+const LOADING = {
+  runtime: "Loading Python",
+  weights: "Loading weights",
+  gpu: "Preparing the GPU",
+  warmup: "Warming up",
+};
+const STAGES = Object.keys(LOADING);
+const IN_BYTES = ["runtime", "weights", "gpu"];
+const SPEAK_LABELS = { opening: "Opening", listening: "Stop", stopping: "Finishing" };
+const COST = "the same words, more slowly";
 const LAG_WORTH_SAYING_S = 1;
 const QUIETEST_DBFS = -60; // the meter's left end
 const NEAR_BOTTOM_PX = 160;
@@ -82,7 +90,7 @@ function drawEngine({ phase, stages, engine, failure, isSilent, isNumpyAsked, en
   $("failure").hidden = !failure && !isSilent;
   setText(
     $("failure").querySelector(".sentence"),
-    failure ?? (isSilent ? `The engine has not answered for ${isSilent} s; it may be busy, or you can reload the page.` : ""),
+    failure ?? (isSilent ? `The engine has not answered for ${isSilent} s; wait, or reload the page.` : ""),
   );
   if (engine && $("model").hidden) drawModel(engine, isNumpyAsked);
   $("model").hidden = !engine || phase === "failed";
@@ -114,7 +122,7 @@ function statusText(phase, stages, engine, isSilent) {
   if (phase === "failed") return "Stopped";
   if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
   const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
-  return { runtime: "Loading Python", weights: "Loading weights", gpu: "Preparing the GPU", warmup: "Warming up" }[stage];
+  return LOADING[stage];
 }
 
 function drawModel({ model, description, vocabulary, backend, is_software: isSoftware }, isNumpyAsked) {
@@ -130,15 +138,10 @@ function drawModel({ model, description, vocabulary, backend, is_software: isSof
 }
 
 function slowness(backend, isSoftware, isNumpyAsked) {
-  if (backend === "numpy" && isNumpyAsked) return "The address asks for the CPU, so WebGPU is not used: the same words, more slowly.";
-  if (backend === "numpy" && !isSecureContext) {
-    return "Browsers give WebGPU only to https and localhost pages, so the CPU does the work: the same words, more slowly.";
-  }
-  if (backend === "numpy") {
-    return "This browser offers no WebGPU, so the CPU does the work: the same words, more slowly. A current Chrome, Edge, Firefox or Safari may do better.";
-  }
-  if (isSoftware) return "WebGPU runs in software here, without a graphics card: the same words, more slowly.";
-  return "";
+  if (backend !== "numpy") return isSoftware ? `WebGPU runs in software here, without a graphics card: ${COST}.` : "";
+  if (isNumpyAsked) return `The address asks for the CPU, so WebGPU is not used: ${COST}.`;
+  if (!isSecureContext) return `Only https and localhost pages get WebGPU, so the CPU does the work: ${COST}.`;
+  return `This browser offers no WebGPU here, so the CPU does the work: ${COST}. A current Chrome may do better.`;
 }
 
 /* The dock: microphone and files. */
@@ -149,7 +152,7 @@ function drawControls({ phase, live, entries, cleared, copied }) {
   speak.disabled = phase !== "ready" || (!live && isBusy) || (live !== null && live.phase !== "listening");
   speak.title = phase === "ready" && !live && isBusy ? "When the files are done" : "";
   speak.classList.toggle("is-live", live !== null);
-  setText(speak.querySelector(".label"), { opening: "Opening", listening: "Stop", stopping: "Finishing" }[live?.phase] ?? "Speak");
+  setText(speak.querySelector(".label"), SPEAK_LABELS[live?.phase] ?? "Speak");
 
   $("live").hidden = !live;
   $("files").hidden = phase === "failed";
@@ -255,6 +258,7 @@ class EntryView {
   /** How far a file is; a recording shows that in the dock. */
   #drawWork({ status, isLive, heard, startedAt, session, title }) {
     this.$(".work").hidden = isLive || !["waiting", "running"].includes(status);
+    if (this.$(".work").hidden) return;
     this.$(".cancel").hidden = session === null;
     this.$(".cancel").setAttribute("aria-label", `Cancel ${title}`);
     const bar = this.$("progress");

@@ -2,9 +2,10 @@
  * A scripted engine that speaks the protocol, for tests of the page alone.
  *
  * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights),
- * fake:numpy, fake:software, fake:open (any vocabulary), fake:fatal, fake:lagging (hears, but falls behind).
- * How it transcribes follows the file's name: slow (a word each 50 ms, without end), broken (an error),
- * crash (a fatal error), silence, notice, long (many words); anything else is four digits.
+ * fake:numpy, fake:software, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
+ * (hears, but falls behind). How it transcribes follows the file's name: slow (a word each 50 ms, without
+ * end), broken (an error), crash (a fatal error), silence, notice, stuck (after a second), long (many words);
+ * anything else is four digits.
  */
 
 const WORDS = ["one", "four", "one", "seven"];
@@ -18,6 +19,7 @@ const wordAt = (i, text) => ({ text, start: i * 0.5 + 0.1, end: i * 0.5 + 0.4 })
 
 async function load({ model_url, delay_ms, left_pad_tokens }) {
   scenario = model_url.split(":").at(-1);
+  if (scenario === "dead") return;
   post("state", { state: "loading" });
   post("progress", { stage: "weights", done: 5 * MB, total: 12.5 * MB });
   if (scenario === "loading") return;
@@ -26,7 +28,7 @@ async function load({ model_url, delay_ms, left_pad_tokens }) {
     return post("error", { session: null, sentence, fatal: true });
   }
   post("progress", { stage: "weights", done: 12.5 * MB, total: 12.5 * MB });
-  post("progress", { stage: "gpu", done: 20, total: 20 });
+  post("progress", { stage: "gpu", done: 12.5 * MB, total: 12.5 * MB });
   post("progress", { stage: "warmup", done: 1, total: 1 });
   post("ready", {
     backend: scenario === "numpy" ? "numpy" : "webgpu",
@@ -60,7 +62,8 @@ async function transcribe({ session, name }) {
   if (name.includes("crash")) {
     return post("error", { session, sentence: "The GPU went away; reload the page to go on.", fatal: true });
   }
-  if (name.includes("notice")) post("notice", { session, sentence: `“${name}” ends early: 1.2 of 3.0 s are there.` });
+  if (name.includes("stuck")) return post("heard", { session, heard_s: 1, waiting_s: 0, total_s: 60 });
+  if (name.includes("notice")) post("notice", { session, sentence: `“${name}” ends early: 1.2 of 3.0 s.` });
   const isSlow = name.includes("slow");
   const n = name.includes("silence") ? 0 : name.includes("long") ? 160 : WORDS.length;
   const spoken = [];

@@ -50,3 +50,17 @@ async def run_golden(name: str) -> dict[str, Any]:
         "tokens": await token_report(golden, await _open_ops()),
         "stages": await stage_report(golden, await _open_ops()),
     }
+
+
+async def measure_webgpu(model_path: str) -> dict[str, Any]:
+    """Times of the engine's programs on the GPU; step_bench.py is there already."""
+    from step_bench import measure
+
+    return await measure(await _open_ops(), model_path)
+
+
+async def measure_numpy(model_path: str) -> dict[str, Any]:
+    """The same on the CPU."""
+    from step_bench import measure_numpy
+
+    return await measure_numpy(model_path)

@@ -1,9 +1,11 @@
 """serve.py over real sockets: what it serves, what it refuses, how it starts and stops."""
 
+import contextlib
 import http.client
 import io
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -88,18 +90,16 @@ def ask_raw(address: tuple[str, int], request: bytes) -> bytes:
 
 
 # -- what is served -----------------------------------------------------------------------------------
-def test_the_bare_address_leads_to_the_page_and_keeps_the_query(address):
-    answer = ask(address, "/?delay_ms=960&model=a%20b")
-    assert (answer.status, answer.headers["Location"]) == (302, "/app/?delay_ms=960&model=a%20b")
-    page = ask(address, "/app/")
-    assert page.status == 200
-    assert page.body == (ROOT / "app" / "index.html").read_bytes()
+def test_the_bare_address_is_the_page_whatever_its_options(address):
+    page = (ROOT / "app" / "index.html").read_bytes()
+    assert ask(address, "/").body == page
+    assert ask(address, "/?delay_ms=960&model=..%2f..").body == page
 
 
 @pytest.mark.parametrize(
     ("path", "mime"),
     [
-        ("/app/", "text/html; charset=utf-8"),
+        ("/", "text/html; charset=utf-8"),
         ("/app/transcriber.js", "text/javascript; charset=utf-8"),
         ("/static/runtime.json", "application/json; charset=utf-8"),
         ("/static/runtime/pyodide-0.29.0/pyodide.mjs", "text/javascript; charset=utf-8"),
@@ -141,12 +141,12 @@ def test_known_content_is_not_sent_again(address):
 
 def test_a_folder_of_models_is_listed(address):
     listing = json.loads(ask(address, "/models/").body)
-    assert listing["folders"] == ["shards", "way-out"] or listing["folders"] == ["shards"]
-    sizes = {entry["name"]: entry["size"] for entry in listing["files"]}
-    assert sizes["tiny model ü.gguf"] == 256
-    assert sizes["empty.gguf"] == 0
-    assert ".hidden" not in sizes
-    assert json.loads(ask(address, "/models/shards/").body)["files"] == [{"name": "part-0.gguf", "size": 8}]
+    assert listing["folders"] == ["shards"]
+    sizes = {entry["name"]: entry["n_bytes"] for entry in listing["files"]}
+    assert sizes == {"empty.gguf": 0, "inside.gguf": 8, "tiny model ü.gguf": 256}
+    shards = {"files": [{"name": "part-0.gguf", "n_bytes": 8}], "folders": []}
+    assert json.loads(ask(address, "/models/shards/").body) == shards
+    assert json.loads(ask(address, "/models/shards/manifest.json").body) == shards
     assert ask(address, "/models/tiny%20model%20%C3%BC.gguf").body == bytes(range(256))
     assert ask(address, "/models/inside.gguf").body == b"01234567"
 
@@ -191,7 +191,13 @@ def test_a_changed_source_makes_a_new_wheel(tmp_path):
 # -- ranges -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("header", "start", "end"),
-    [("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=100-", 100, None), ("bytes=-5", -5, None), ("bytes=7-99999999", 7, None)],
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-19", 10, 20),
+        ("bytes=100-", 100, None),
+        ("bytes=-5", -5, None),
+        ("bytes=7-99999999", 7, None),
+    ],
 )
 def test_a_range_is_a_part_of_the_file(address, header, start, end):
     whole = CLIP_FILE.read_bytes()
@@ -209,7 +215,9 @@ def test_a_range_outside_is_416(address, header):
     assert answer.headers["Content-Range"] == f"bytes */{CLIP_FILE.stat().st_size}"
 
 
-@pytest.mark.parametrize("header", ["bytes=5-2", "bytes=", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "bytes=a-b", "bytes=0-" + "9" * 5000])
+@pytest.mark.parametrize(
+    "header", ["bytes=5-2", "bytes=", "bytes=-", "lines=0-1", "bytes=0-1,3-4", "bytes=a-b", "bytes=0-" + "9" * 5000]
+)
 def test_a_range_nobody_understands_gives_the_whole_file(address, header):
     answer = ask(address, CLIP, Range=header)
     assert (answer.status, answer.body) == (200, CLIP_FILE.read_bytes())
@@ -226,12 +234,13 @@ def test_an_empty_file_has_no_range(address):
     assert ask(address, "/models/empty.gguf", Range="bytes=0-").status == 416
 
 
-@given(header=st.text(max_size=40) | st.from_regex(r"bytes=\d{0,25}-\d{0,25}", fullmatch=True), size=st.integers(0, 1000))
+@given(
+    header=st.text(max_size=40) | st.from_regex(r"bytes=\d{0,25}-\d{0,25}", fullmatch=True), size=st.integers(0, 1000)
+)
 def test_any_range_header_lies_inside_the_file(header, size):
     try:
         span = parse_range(header, size)
-    except RefusedError as refusal:
-        assert refusal.status == 416
+    except RefusedError:
         return
     if span is not None:
         assert 0 <= span[0] < span[1] <= size
@@ -293,7 +302,12 @@ def test_nothing_outside_the_folders_is_served(address, target):
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from(["..", ".", "%2e", "%2f", "/", "\\", "%5c", "%00", "secret.txt", "models", "~", ":"]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "%2e", "%2f", "/", "\\", "%5c", "%00", "secret.txt", "models", "~", ":"]),
+        max_size=8,
+    )
+)
 def test_no_combination_of_dots_and_slashes_is_accepted(parts):
     try:
         address = decode_address("/" + "".join(parts))
@@ -306,7 +320,7 @@ def test_no_combination_of_dots_and_slashes_is_accepted(parts):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_only_reading_is_allowed(address, method):
-    answer = ask(address, "/app/", method)
+    answer = ask(address, "/", method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
@@ -316,35 +330,35 @@ def test_only_reading_is_allowed(address, method):
         b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS on a plain port
         b"GET\r\n\r\n",
-        b"GET /app/ HTTP/9.9\r\n\r\n",
-        b"GET /app/ HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
-        b"GET /app/ HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
         b"GET /" + b"y" * 70_000 + b" HTTP/1.1\r\n\r\n",
-        b"BREW /app/ HTTP/1.1\r\n\r\n",
-        os.urandom(300),
+        b"BREW / HTTP/1.1\r\n\r\n",
+        random.Random(5).randbytes(300),
     ],
 )
 def test_a_broken_request_does_not_stop_the_server(address, request_bytes):
     answer = ask_raw(address, request_bytes)
     assert answer == b"" or b" 200 " not in answer.split(b"\r\n", 1)[0]
-    assert ask(address, "/app/").status == 200
+    assert ask(address, "/").status == 200
 
 
 def test_a_body_is_not_taken_for_the_next_request(address):
     hidden = b"GET /app/transcriber.js HTTP/1.1\r\nHost: x\r\n\r\n"
-    head = b"GET /app/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(hidden)
     assert ask_raw(address, head + hidden).count(b"HTTP/1.1 ") == 1
 
 
 # -- connections --------------------------------------------------------------------------------------
 def test_a_connection_serves_several_requests(address):
     connection = http.client.HTTPConnection(*address, timeout=20)
-    for path, status in (("/app/", 200), ("/nothing", 404), (CLIP, 200)):
+    for path, status in (("/", 200), ("/nothing", 404), (CLIP, 200)):
         connection.request("GET", path)
         assert Answer(connection.getresponse()).status == status
     connection.request("HEAD", CLIP)
     assert Answer(connection.getresponse()).body == b""
-    connection.request("GET", "/app/")
+    connection.request("GET", "/")
     assert Answer(connection.getresponse()).status == 200
     connection.close()
 
@@ -352,7 +366,11 @@ def test_a_connection_serves_several_requests(address):
 def test_several_connections_at_once(address):
     with socket.create_connection(address):  # one that never says a word blocks nobody
         with ThreadPoolExecutor(24) as pool:
-            answers = list(pool.map(lambda _: ask(address, "/static/model/voxtral-demo-q4_0.gguf", Range="bytes=0-999999"), range(48)))
+            answers = list(
+                pool.map(
+                    lambda _: ask(address, "/static/model/voxtral-demo-q4_0.gguf", Range="bytes=0-999999"), range(48)
+                )
+            )
         assert {(answer.status, len(answer.body)) for answer in answers} == {(206, 1_000_000)}
         assert len({answer.body for answer in answers}) == 1
 
@@ -362,15 +380,22 @@ def test_a_client_that_leaves_early_is_no_error(address, capfd):
         with socket.create_connection(address) as connection:
             connection.sendall(b"GET /static/model/voxtral-demo-q4_0.gguf HTTP/1.1\r\nHost: x\r\n\r\n")
             connection.recv(100)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset instead of a farewell
-    assert ask(address, "/app/").status == 200
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+            )  # reset instead of a farewell
+    assert ask(address, "/").status == 200
     assert "Traceback" not in capfd.readouterr().err
 
 
 # -- the program --------------------------------------------------------------------------------------
-def start(*arguments: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(ROOT / "serve.py"), "--no-open", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -381,7 +406,7 @@ def test_it_starts_and_stops_cleanly(sign):
         found = re.search(r"http://localhost:(\d+)", greeting)
         assert found, greeting
         with socket.create_connection(("localhost", int(found[1]))) as idle:
-            assert ask(("localhost", int(found[1])), "/app/").status == 200
+            assert ask(("localhost", int(found[1])), "/").status == 200
             process.send_signal(sign)
             output, complaints = process.communicate(timeout=20)
             assert idle.recv(1) == b""

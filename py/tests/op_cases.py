@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tolerances import BUDGETS
+
 from voxtral.ops.base import Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
@@ -355,25 +356,36 @@ CASES = [
         ]
     ),
     *(
-        Case("attention", {"m": m, "heads": h, "kv_heads": kv, "head_dim": hd, "window": w, "position": p, "spare": s})
-        for m, h, kv, hd, w, p, s in [
-            (1, 4, 4, 32, 20, 0, 0),  # a single key
-            (4, 4, 4, 32, 20, 0, 0),  # a stream's start: 1, 2, 3, 4 keys
-            (4, 4, 4, 32, 20, 18, 0),  # the window fills up between rows
-            (4, 4, 4, 64, 250, 1_000, 3),  # rolled over, several tiles of keys
-            (1, 6, 2, 64, 75, 74, 0),
-            (1, 6, 2, 64, 75, 500, 0),
-            (3, 8, 2, 128, 65, 64, 1),
-            (1, 8, 2, 128, 200, 150, 0),
-            (2, 3, 1, 96, 70, 400, 0),  # n_quads 24 does not divide the workgroup
-            (5, 2, 1, 32, 1, 7, 0),  # a window of itself only
-            (32, 4, 4, 64, 33, 5, 0),
+        Case(
+            "attention",
+            {
+                "m": m,
+                "heads": h,
+                "kv_heads": kv,
+                "head_dim": hd,
+                "window": w,
+                "position": p,
+                "spare": s,
+                "scale": scale,
+            },
+            serial=serial,
+        )
+        for serial in (False, True)
+        for m, h, kv, hd, w, p, s, scale in [
+            (1, 4, 4, 32, 20, 0, 0, 1.0),  # a single key
+            (4, 4, 4, 32, 20, 0, 0, 1.0),  # a stream's start: 1, 2, 3, 4 keys
+            (4, 4, 4, 32, 20, 18, 0, 1.0),  # the window fills up between rows
+            (4, 4, 4, 64, 250, 1_000, 3, 1.0),  # rolled over, several tiles of keys
+            (1, 6, 2, 64, 75, 74, 0, 1.0),
+            (1, 6, 2, 64, 75, 500, 0, 1.0),
+            (3, 8, 2, 128, 65, 64, 1, 1.0),
+            (1, 8, 2, 128, 200, 150, 0, 1.0),
+            (2, 3, 1, 96, 70, 400, 0, 1.0),  # 24 quads a head do not divide the workgroup
+            (5, 2, 1, 32, 1, 7, 0, 1.0),  # a window of itself only
+            (32, 4, 4, 64, 33, 5, 0, 1.0),
+            (2, 2, 1, 64, 150, 149, 0, 20.0),  # scores in the hundreds
         ]
     ),
-    Case(
-        "attention",
-        {"m": 2, "heads": 2, "kv_heads": 1, "head_dim": 64, "window": 150, "position": 149, "scale": 20.0},
-    ),  # scores in the hundreds
     Case("embed", {"vocabulary": 64, "dim": 96, "position": 0, "token": 50}),
     Case("embed", {"vocabulary": 64, "dim": 96, "position": 38, "token": 50, "audio_row": 2}),
     Case("embed", {"vocabulary": 64, "dim": 96, "position": 39, "token": 63, "audio_row": 1}),

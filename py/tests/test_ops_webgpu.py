@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from op_cases import CASES, SCENARIOS, Case, run_case
+
 from voxtral.gpu.native import open_native
 from voxtral.ops.webgpu import WebGpuOps
 

@@ -159,13 +159,39 @@ def test_speech_from_a_microphone_becomes_words_while_it_goes_on(rate):
             await asyncio.sleep(0)
         before_stop = await host.until("words", 5, n=3)
         worker.receive({"type": "stop", "session": 5})
-        host.ports["p"](np.ones(block, np.float32))  # too late: the recording is over
+        host.ports["p"](samples[-block:] * 0)  # blocks on their way still count
+        host.ports["p"](np.zeros(0, np.float32))
+        host.ports["p"](np.ones(block, np.float32))  # behind the end: the recording is over
         return before_stop, (await host.until("done", 5))["result"]
 
     before_stop, result = with_worker(scenario)
     assert before_stop["text"].strip()
     assert result["text"] == "zero three zero nine eight two"
-    assert result["audio_s"] == pytest.approx(len(pcm("digits_2.wav")) / 16_000, abs=1e-3)
+    assert result["audio_s"] == pytest.approx(len(pcm("digits_2.wav")) / 16_000 + 0.08, abs=1e-3)
+
+
+def test_a_recording_whose_end_never_arrives_ends_all_the_same():
+    async def scenario(host, worker):
+        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        host.ports["p"](pcm("digits_1.wav"))
+        worker.receive({"type": "stop", "session": 1})
+        return (await host.until("done", 1))["result"]["text"]
+
+    assert with_worker(scenario) == "one four one seven"
+
+
+def test_a_fault_of_the_engine_is_told_and_the_next_recording_works(monkeypatch):
+    async def scenario(host, worker):
+        with monkeypatch.context() as patch:
+            patch.setattr("voxtral.session.StreamingSession.finish", lambda _: 1 / 0)
+            worker.receive(transcribe(1, "d.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+            error = await host.until("error", 1)
+        worker.receive(transcribe(2, "d.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        return error, (await host.until("done", 2))["result"]["text"]
+
+    error, text = with_worker(scenario)
+    assert "ZeroDivisionError" in error["sentence"]
+    assert text == "one four one seven"
 
 
 def test_recordings_wait_for_each_other_and_nothing_is_lost():

@@ -1,6 +1,7 @@
 """How far each kernel may be from the numpy reference, and why.
 
 Normalised mean squared error: sum((found - expected)^2) / sum(expected^2). Integers must be equal.
+Budgets are two to ten times the worst case measured in naga on llvmpipe and in Tint on SwiftShader.
 """
 
 from typing import NamedTuple
@@ -14,14 +15,14 @@ class Budget(NamedTuple):
 F32_SUM = "float32 sums in another order than numpy's"
 
 BUDGETS = {
-    "conv1d_gelu": Budget(1e-11, F32_SUM + "; erf to 1.5e-7"),
-    "rms_norm": Budget(1e-12, F32_SUM + "; inverseSqrt to 2 ulp"),
-    "linear": Budget(1e-11, F32_SUM + "; f16 scales and 4-bit weights are exact in float32; erf to 1.5e-7"),
-    "linear_add": Budget(1e-11, F32_SUM),
-    "swiglu": Budget(1e-12, "exp to 3 + 2|x| ulp"),
+    "conv1d_gelu": Budget(1e-12, F32_SUM + "; erf to 1.5e-7"),
+    "rms_norm": Budget(1e-13, F32_SUM + "; inverseSqrt to 2 ulp"),
+    "linear": Budget(1e-11, F32_SUM + ", up to 9216 terms; weights are exact in float32; erf to 1.5e-7"),
+    "linear_add": Budget(1e-12, F32_SUM),
+    "swiglu": Budget(1e-13, "exp to 3 + 2|x| ulp"),
     "ada_norm_weight": Budget(1e-13, "two roundings"),
     "rope_append_kv": Budget(1e-13, "two products and a sum, perhaps fused"),
-    "attention": Budget(1e-11, F32_SUM + "; exp to 3 + 2|x| ulp, softmax shifted by running maxima"),
+    "attention": Budget(5e-12, F32_SUM + "; exp to 3 + 2|x| ulp, softmax shifted by running maxima"),
     "embed": Budget(1e-13, "one product and one sum"),
     "argmax_advance": Budget(0.0, "integers"),
     "advance_encoder": Budget(0.0, "integers"),

@@ -70,6 +70,14 @@ class Site:
 
     def find(self, address: str) -> Content:
         """The content behind a decoded path such as '/app/main.js'. Raises RefusedError."""
+        try:
+            return self._find(address)
+        except PermissionError as error:
+            raise RefusedError(HTTPStatus.FORBIDDEN) from error
+        except (OSError, RuntimeError) as error:  # a name too long for the system, a link to itself
+            raise RefusedError(HTTPStatus.NOT_FOUND) from error
+
+    def _find(self, address: str) -> Content:
         if address == "/":
             address = "/app/index.html"  # its links are relative to the root, as on a static host
         top, slash, rest = address[1:].partition("/")
@@ -96,18 +104,20 @@ class Site:
             folder = _inside(self.models, rest)
             if not folder.is_dir():
                 raise RefusedError(HTTPStatus.NOT_FOUND)
-            visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+            visible = [path for path in sorted(folder.iterdir()) if self._is_offered(path)]
             listing["folders"] = [path.name for path in visible if path.is_dir()]
             listing["files"] = [{"name": p.name, "n_bytes": p.stat().st_size} for p in visible if p.is_file()]
         return _in_memory(json.dumps(listing).encode(), MIME_TYPES[".json"])
 
+    def _is_offered(self, path: Path) -> bool:
+        """Not hidden, and not a link that leaves the folder."""
+        assert self.models is not None
+        return not path.name.startswith(".") and path.resolve().is_relative_to(self.models)
+
 
 def _inside(folder: Path, rest: str) -> Path:
     """The path below the folder, symbolic links followed. Raises RefusedError when it leaves the folder."""
-    try:
-        path = (folder / rest).resolve()
-    except (OSError, RuntimeError) as error:  # name too long, link to itself
-        raise RefusedError(HTTPStatus.NOT_FOUND) from error
+    path = (folder / rest).resolve()
     if not path.is_relative_to(folder):
         raise RefusedError(HTTPStatus.NOT_FOUND)
     return path

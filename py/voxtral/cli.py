@@ -7,6 +7,7 @@ several files the others are still transcribed.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import defaultdict
@@ -26,6 +27,7 @@ from voxtral.model.voxtral import Voxtral
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
+from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
 from voxtral.shards import open_model_files
 from voxtral.tekken import Tekken
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VoxtralError as error:
         print(f"voxtral: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader went away, as `| head` does; do not let the exit's flush complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 
@@ -64,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     tokens.add_argument("--dump", type=Path, metavar="OUT.npz", help="also write every stage: mel, conv2, …, logits")
     _add_engine_options(tokens)
     tokens.set_defaults(command=_tokens)
+
+    make_random = commands.add_parser("make-random", help="write a model with random weights, for speed tests")
+    make_random.add_argument("--preset", choices=PRESETS, default="4b")
+    make_random.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
+    make_random.add_argument("--seed", type=int, default=1, metavar="N")
+    make_random.add_argument("--shard-mb", type=int, default=512, metavar="N", help="1…512, size of a shard in MiB")
+    make_random.set_defaults(command=_make_random)
 
     inspect = commands.add_parser("inspect", help="what a model file holds")
     inspect.add_argument("model", type=Path, metavar="M.gguf|DIR")
@@ -143,6 +155,14 @@ async def _inspect(options: argparse.Namespace) -> int:
         name = GgmlType(tensor.ggml_type).name if tensor.ggml_type in set(GgmlType) else f"type {tensor.ggml_type}"
         shape = " x ".join(map(str, tensor.shape))
         print(f"  {tensor.offset:>12}  {tensor.n_bytes:>12}  {name:<5} {shape:<18} {tensor.name}")
+    return 0
+
+
+async def _make_random(options: argparse.Namespace) -> int:
+    if not 1 <= options.shard_mb <= 512:
+        raise ConfigError(f"--shard-mb must be from 1 to 512, got {options.shard_mb}")
+    for path in make_random(PRESETS[options.preset], options.out, options.seed, options.shard_mb << 20):
+        print(f"{path}: {path.stat().st_size:,} bytes")
     return 0
 
 

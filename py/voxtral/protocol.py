@@ -11,7 +11,7 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
     # model_url: .gguf or folder with a manifest.json, absolute (a blob worker knows no page to start from);
     # backend: "webgpu", "numpy" or null for the best there is; the numbers: null for the defaults
     "load": ("model_url", "backend", "delay_ms", "left_pad_tokens"),
-    # port: MessagePort on which mono Float32Array blocks arrive; sample_rate of those blocks in Hz
+    # port: MessagePort on which mono Float32Array blocks arrive, an empty one last; sample_rate: theirs, in Hz
     "listen": ("session", "port", "sample_rate"),
     "stop": ("session",),
     # either bytes (ArrayBuffer of a file we decode: WAV) or channels (array of Float32Array), the other null
@@ -22,7 +22,7 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # state: loading, ready, listening, transcribing, failed
     "state": ("state",),
-    # stage: weights, gpu (compiling kernels), warmup; done and total in bytes or steps
+    # stage: weights (bytes fetched), gpu (bytes moved to it), warmup (tokens of the silent prefix)
     "progress": ("stage", "done", "total"),
     # backend: webgpu or numpy; adapter: name for people; vocabulary: list of words, or null for an open one
     "ready": ("backend", "adapter", "is_software", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"),

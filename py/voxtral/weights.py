@@ -40,6 +40,14 @@ MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged fil
 
 Shape = tuple[int, ...]
 
+_COUNTS = {  # metadata key below voxtral.encoder or voxtral.decoder → field of the configuration
+    "block_count": "n_layers",
+    "attention.head_count": "n_heads",
+    "attention.head_count_kv": "n_kv_heads",
+    "attention.key_length": "head_dim",
+    "attention.sliding_window": "window",
+}
+
 
 def conv(i: int, rest: str) -> str:
     """Name of a tensor of convolution 0 or 1; rest is 'weight' or 'bias'."""
@@ -117,28 +125,40 @@ def read_config(index: GgufIndex) -> ModelConfig:
 
     Raises ModelFileError if a tensor that tells a width is missing or a count is absurd.
     """
-    encoder, decoder = EncoderConfig(), DecoderConfig()
     return ModelConfig(
         EncoderConfig(
-            n_layers=_count(index, "encoder.block_count", encoder.n_layers),
+            **_counts(index, "encoder", EncoderConfig()),
             dim=_width(index, ENCODER_NORM, 1),
-            n_heads=_count(index, "encoder.attention.head_count", encoder.n_heads),
-            head_dim=_count(index, "encoder.attention.key_length", encoder.head_dim),
             ffn_dim=_width(index, encoder_layer(0, "feed_forward.w1.weight"), 2),
-            window=_count(index, "encoder.attention.sliding_window", encoder.window),
         ),
         DecoderConfig(
-            n_layers=_count(index, "decoder.block_count", decoder.n_layers),
+            **_counts(index, "decoder", DecoderConfig()),
             dim=_width(index, DECODER_NORM, 1),
-            n_heads=_count(index, "decoder.attention.head_count", decoder.n_heads),
-            n_kv_heads=_count(index, "decoder.attention.head_count_kv", decoder.n_kv_heads),
-            head_dim=_count(index, "decoder.attention.key_length", decoder.head_dim),
             ffn_dim=_width(index, decoder_layer(0, "feed_forward.w1.weight"), 2),
-            window=_count(index, "decoder.attention.sliding_window", decoder.window),
             vocab_size=_width(index, TOKEN_EMBEDDINGS, 2),
             ada_dim=_width(index, decoder_layer(0, ADA_DOWN), 2),
         ),
     )
+
+
+def metadata(config: ModelConfig) -> dict[str, int]:
+    """The `voxtral.*` keys that `read_config` reads back."""
+    halves: tuple[tuple[str, EncoderConfig | DecoderConfig], ...] = (
+        ("encoder", config.encoder),
+        ("decoder", config.decoder),
+    )
+    return {
+        f"voxtral.{half}.{key}": getattr(part, field)
+        for half, part in halves
+        for key, field in _COUNTS.items()
+        if hasattr(part, field)
+    }
+
+
+def _counts(index: GgufIndex, half: str, default: EncoderConfig | DecoderConfig) -> dict[str, int]:
+    """The configuration fields that metadata tells."""
+    fields = {field: key for key, field in _COUNTS.items() if hasattr(default, field)}
+    return {field: _count(index, f"{half}.{key}", getattr(default, field)) for field, key in fields.items()}
 
 
 def _count(index: GgufIndex, key: str, default: int) -> int:

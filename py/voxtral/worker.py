@@ -37,6 +37,7 @@ from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 from voxtral.wav import read_wav
 
+LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
 FILE_SLICE_TOKENS = 8  # a file is fed in slices, so that progress and cancel come through
 MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU is no help to anyone waiting
 
@@ -83,7 +84,10 @@ class _Job:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        if not self.stopped:
+        """Take a block of audio; an empty one ends the recording."""
+        if len(samples) == 0:
+            self.stop()
+        elif not self.stopped:
             samples = without_bad(samples)
             self.samples.append(self.resampler.feed(samples) if self.resampler else samples)
             self.arrived.set()
@@ -135,8 +139,8 @@ class Worker:
             if kind not in REQUESTS:
                 raise ConfigError(f"the page sent a message of unknown type {kind!r}; reload the page")
             getattr(self, f"_on_{kind}")(**{name: message.get(name) for name in REQUESTS[kind]})
-        except VoxtralError as error:
-            self._error(session, str(error))
+        except Exception as error:
+            self._error(session, _sentence(error))
 
     # -- requests -------------------------------------------------------------------------------
     def _on_load(self, **options: Any) -> None:
@@ -151,8 +155,9 @@ class Worker:
         self._enqueue(job)
 
     def _on_stop(self, session: int) -> None:
+        """Blocks come by another way than this message: the empty one among them is the end, if it comes."""
         if job := self._jobs.get(session):
-            job.stop()
+            asyncio.get_event_loop().call_later(LAST_BLOCK_LIMIT_S, job.stop)
 
     def _on_transcribe(self, session: int, name: str, bytes: Any, channels: Any, sample_rate: float | None) -> None:
         if bytes is not None:
@@ -178,8 +183,8 @@ class Worker:
         self._state("loading")
         try:
             await self._load(**options)
-        except VoxtralError as error:
-            self._error(None, str(error), fatal=True)
+        except Exception as error:
+            self._error(None, _sentence(error), fatal=True)
             self._state("failed")
             return
         self._state("ready")
@@ -276,8 +281,8 @@ class Worker:
             self._state("listening" if job.live else "transcribing")
         try:
             await self._transcribe(job, transcription)
-        except VoxtralError as error:
-            self._error(job.session, str(error))
+        except Exception as error:
+            self._error(job.session, _sentence(error))
         finally:
             transcription.cancel()
             del self._jobs[job.session]
@@ -325,3 +330,10 @@ class Worker:
     def _post(self, kind: str, **fields: Any) -> None:
         assert tuple(fields) == EVENTS[kind], f"{kind} must carry {EVENTS[kind]}"
         self._host.post({"type": kind, **fields})
+
+
+def _sentence(error: Exception) -> str:
+    """What to tell the user: our own errors speak for themselves, any other is a fault of the engine."""
+    if isinstance(error, VoxtralError):
+        return str(error)
+    return f"The engine failed ({type(error).__name__}: {error}); reload the page and try again."

@@ -46,7 +46,7 @@ class BrowserDevice:
         self._failure: DeviceError | None = None
         self._on_lost: Callable[[DeviceError], None] | None = None
         self._watch = asyncio.ensure_future(self._watch_lost())
-        self._error_handler = create_proxy(lambda event: self._fail(f"the GPU reported: {event.error.message}"))
+        self._error_handler = create_proxy(lambda event: self._fail(f"the GPU reported: {_line(event.error.message)}"))
         device.addEventListener("uncapturederror", self._error_handler)
 
     def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
@@ -63,7 +63,7 @@ class BrowserDevice:
                 _object({"label": label, "size": n_bytes, "usage": kind | usage.COPY_SRC | usage.COPY_DST})
             )
         except JsException as error:
-            raise DeviceError(f"the GPU refused {n_bytes} bytes for {label!r}: {error}") from error
+            raise DeviceError(f"the GPU refused {n_bytes} bytes for {label!r}: {_line(error)}") from error
 
     def destroy_buffer(self, buffer: Any) -> None:
         buffer.destroy()
@@ -74,7 +74,7 @@ class BrowserDevice:
         try:
             self._queue.writeBuffer(buffer, offset, view.data)
         except JsException as error:
-            raise DeviceError(f"writing {view.nbytes} bytes to the GPU failed: {error}") from error
+            raise DeviceError(f"writing {view.nbytes} bytes to the GPU failed: {_line(error)}") from error
         finally:
             view.release()
             proxy.destroy()
@@ -87,7 +87,9 @@ class BrowserDevice:
         try:
             await staging.mapAsync(js.GPUMapMode.READ, 0, n_bytes)
         except JsException as error:
-            raise self._failure or DeviceError(f"reading {n_bytes} bytes from the GPU failed: {error}") from error
+            raise self._failure or DeviceError(
+                f"reading {n_bytes} bytes from the GPU failed: {_line(error)}"
+            ) from error
         data: bytes = staging.getMappedRange(0, n_bytes).to_bytes()
         staging.unmap()
         free.append(staging)
@@ -120,7 +122,7 @@ class BrowserDevice:
         except JsException as error:
             notes = await module.getCompilationInfo()
             lines = [f"line {note.lineNum}:{note.linePos} {note.message}" for note in notes.messages]
-            words = "; ".join(lines) or str(error)
+            words = "; ".join(lines) or _line(error)
             raise ShaderError(f"kernel {label} does not compile on {self.info.name}: {words}") from error
         finally:
             await scope
@@ -187,7 +189,7 @@ async def open_browser(replay: Any, default_limits: bool = False) -> BrowserDevi
     try:
         device = await adapter.requestDevice(_object({"requiredLimits": required}))
     except JsException as error:
-        raise DeviceError(f"the GPU gave no WebGPU device: {error}") from error
+        raise DeviceError(f"the GPU gave no WebGPU device: {_line(error)}") from error
     return BrowserDevice(device, _adapter_info(adapter, device), limits, replay)
 
 
@@ -274,6 +276,11 @@ def now_ms() -> float:
 def _object(value: Mapping[str, Any]) -> Any:
     """A Python dict, with the dicts and lists inside, as a plain JS object."""
     return to_js(value, dict_converter=js.Object.fromEntries)
+
+
+def _line(message: Any) -> str:
+    """The first line of what the browser says; the rest is a trace of its own calls."""
+    return str(message).split("\n", 1)[0]
 
 
 def _with_nulls(value: Any) -> Any:

@@ -76,7 +76,7 @@ class Device(Protocol):
     async def create_pipeline(
         self, label: str, wgsl: str, bindings: Sequence[str], overrides: Mapping[str, float]
     ) -> Any:
-        """Compile entry point `main`. bindings: 'read', 'read_write' or 'uniform' per @binding of @group(0), explicit layout.
+        """Compile entry point `main`. bindings: 'read', 'read_write' or 'uniform' for each @binding of @group(0).
 
         Raises ShaderError with the compiler's words and line."""
 

@@ -5,6 +5,7 @@ also runs in a browser.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -82,7 +83,7 @@ class NativeDevice:
                 compute={"module": module, "entry_point": "main", "constants": dict(overrides)},
             )
         except wgpu.GPUError as error:
-            raise ShaderError(f"kernel {label} does not compile on {self.info.name}: {error}") from error
+            raise ShaderError(f"kernel {label} does not compile on {self.info.name}: {_words(error)}") from error
         return NativePipeline(pipeline, layout)
 
     def create_bind_group(self, pipeline: NativePipeline, bindings: Sequence[Binding]) -> Any:
@@ -150,6 +151,13 @@ def _find_adapter(name: str | None) -> Any:
         return wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError as error:
         raise DeviceError("no GPU adapter found; install a Vulkan driver, or use --backend numpy") from error
+
+
+def _words(error: Exception) -> str:
+    """What the compiler said, and where, out of its drawing of the source."""
+    said = re.search(r"error: (.+)", str(error))
+    where = re.search(r"wgsl:(\d+:\d+)", str(error))
+    return f"line {where[1]} {said[1]}" if said and where else _sentence(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -32,6 +32,7 @@ KERNELS = {
     "advance_encoder": Kernel((), (WRITE, WRITE, UNIFORM)),
     "argmax_advance": Kernel((), (READ, WRITE, WRITE, UNIFORM)),
     "attention": Kernel((), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "attention_serial": Kernel(("grid",), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu": Kernel(("grid", "gelu"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "embed_q4_0": Kernel(("grid", "q4_0"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "matmul_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),

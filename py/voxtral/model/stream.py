@@ -141,9 +141,12 @@ class Stream:
         """
         n_tokens = self._take(mel)
         self._ops.submit([self._encode[n_tokens], *[self._decode] * n_tokens])
-        tokens = await self._ops.read(self._tokens)
-        first = self.position - n_tokens
-        return [int(tokens[p % MAX_CHUNK_TOKENS]) for p in range(first, self.position)]
+        ids = await self.ids()
+        return [ids[p % MAX_CHUNK_TOKENS] for p in range(self.position - n_tokens, self.position)]
+
+    async def ids(self) -> list[int]:
+        """The ring of the last ids, that of position p in slot p % MAX_CHUNK_TOKENS; waits for the device."""
+        return [int(token) for token in await self._ops.read(self._tokens)]
 
     async def advance_probed(self, mel: NDArray[np.float32], probe: Probe, decode: bool) -> list[int]:
         """Like `advance` for one token, reporting conv2, enc_out, audio_embeds and, if it decodes, logits."""
@@ -157,8 +160,7 @@ class Stream:
             probe(name, await self._ops.read(self._ops.outputs(program)))
             if name == "enc_out":
                 probe("audio_embeds", (await self._ops.read(self._audio))[:1])
-        tokens = await self._ops.read(self._tokens)
-        return [int(tokens[(self.position - 1) % MAX_CHUNK_TOKENS])]
+        return [(await self.ids())[(self.position - 1) % MAX_CHUNK_TOKENS]]
 
     def _take(self, mel: NDArray[np.float32]) -> int:
         """Hand a chunk's frames and angles to the device and move on; returns its number of tokens."""

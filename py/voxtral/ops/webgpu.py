@@ -25,6 +25,7 @@ UPLOAD_BYTES = 16 << 20  # repacked and written at a time, so that the host hold
 
 ELEMENT_WG = 64  # invocations per workgroup where each works for itself
 SERIAL_WG = 16  # the same on software adapters: small matrices must make a workgroup for every core
+ATTENTION_SERIAL_WG = 4  # one vector of lanes, as heads and rows are few
 TILE = 4  # rows and outputs of one invocation of matmul_q4_0, time steps of one of conv1d_gelu
 MATVEC_OUTPUTS = 16  # of a workgroup: WG 128 / LANES 32 teams of 4
 
@@ -239,12 +240,13 @@ class WebGpuOps:
         _require(head_dim % 32 == 0 and head_dim <= MAX_HEAD_DIM, "attention", q, keys)
         _require(capacity >= window + n_rows - 1, "attention", q, keys)  # or a row's oldest key is overwritten
         y = self._record.scratch(q.shape, "attention")
-        self._record.dispatch(
-            "attention",
-            (q, keys, values, position, y),
-            (n_heads, n_heads // n_kv_heads, head_dim // 4, capacity, window, kv_width // 4, float(head_dim**-0.5)),
-            (n_heads, n_rows, 1),
-        )
+        arguments = (q, keys, values, position, y)
+        params = (n_heads, n_heads // n_kv_heads, head_dim // 4, capacity, window, kv_width // 4, float(head_dim**-0.5))
+        if self._serial:
+            grid = fold_grid(math.ceil(n_rows * n_heads / ATTENTION_SERIAL_WG))
+            self._record.dispatch("attention_serial", arguments, (*params, n_rows), grid, WG=ATTENTION_SERIAL_WG)
+        else:
+            self._record.dispatch("attention", arguments, params, (n_heads, n_rows, 1))
         return y
 
     def embed(self, table: Matrix, audio: Tensor, state: Tensor) -> Tensor:
@@ -265,9 +267,7 @@ class WebGpuOps:
         return y
 
     def argmax_advance(self, logits: Tensor, state: Tensor, tokens: Tensor) -> None:
-        self._record.dispatch(
-            "argmax_advance", (logits, state, tokens), (logits.shape[1], tokens.shape[0]), (1, 1, 1)
-        )
+        self._record.dispatch("argmax_advance", (logits, state, tokens), (logits.shape[1], tokens.shape[0]), (1, 1, 1))
 
     def advance_encoder(self, position: Tensor, n_rows: int, state: Tensor) -> None:
         self._record.dispatch("advance_encoder", (position, state), (n_rows,), (1, 1, 1))

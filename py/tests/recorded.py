@@ -1,0 +1,17 @@
+"""Runs cases on the recording device: what would be dispatched, without a GPU."""
+
+import asyncio
+
+import numpy as np
+from op_cases import SCENARIOS, Case
+
+from voxtral.gpu.recording import RecordingDevice
+from voxtral.ops.webgpu import WebGpuOps
+
+
+def record_case(case: Case) -> RecordingDevice:
+    """The device after `case` ran on it; its arrays stay as they were uploaded."""
+    device = RecordingDevice()
+    ops = WebGpuOps(device, case.serial, case.max_binding_bytes)
+    asyncio.run(SCENARIOS[case.scenario](ops, np.random.default_rng(0), **case.arguments))
+    return device

@@ -1,0 +1,65 @@
+"""Every kernel, with every set of overrides the operations use, compiles on this machine; nothing lies about unused."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from op_cases import CASES, Case
+from recorded import record_case
+
+from voxtral.errors import ShaderError
+from voxtral.gpu.native import NativeDevice
+from voxtral.gpu.recording import RecordedPipeline
+from voxtral.gpu.shader_library import KERNELS, kernel_source
+
+SHADERS = Path(__file__).parents[2] / "shaders"
+
+
+def used_pipelines() -> dict[str, RecordedPipeline]:
+    """By label: what the operations ask for over all cases, in both forms of each."""
+    pipelines = {}
+    for case in CASES:
+        for serial in (False, True):
+            device = record_case(Case(case.scenario, case.arguments, serial, case.max_binding_bytes))
+            pipelines |= {pipeline.label: pipeline for pipeline in device.pipelines}
+    return pipelines
+
+
+def test_every_used_variant_compiles(device: NativeDevice) -> None:
+    pipelines = used_pipelines()
+    assert {label.split("/")[0] for label in pipelines} == set(KERNELS)
+    for pipeline in pipelines.values():
+        asyncio.run(device.create_pipeline(pipeline.label, pipeline.wgsl, pipeline.bindings, pipeline.overrides))
+
+
+def test_every_file_is_registered() -> None:
+    assert {path.stem for path in SHADERS.glob("*.wgsl")} == set(KERNELS)
+    included = {name for kernel in KERNELS.values() for name in kernel.common}
+    assert {path.stem for path in (SHADERS / "common").iterdir()} == included
+    documented = (SHADERS / "README.md").read_text(encoding="utf-8")
+    assert [name for name in KERNELS if f"`{name}`" not in documented] == []
+
+
+def test_every_kernel_has_its_card() -> None:
+    for name in KERNELS:
+        card = (SHADERS / f"{name}.wgsl").read_text(encoding="utf-8").split("\n\n")[0]
+        assert card.startswith(f"// {name} — "), name
+        assert "\n// Oracle: reference." in card, name
+
+
+def test_bindings_agree_with_the_text() -> None:
+    access = {"read": "var<storage, read>", "read_write": "var<storage, read_write>", "uniform": "var<uniform>"}
+    for name, kernel in KERNELS.items():
+        declared = [line for line in kernel_source(name).splitlines() if line.startswith("@group(0)")]
+        expected = [f"@group(0) @binding({i}) {access[kind]}" for i, kind in enumerate(kernel.bindings)]
+        assert [line[: len(start)] for line, start in zip(declared, expected, strict=True)] == expected
+        assert kernel.bindings.count("uniform") == 1
+        assert kernel.bindings[-1] == "uniform"
+        assert len(kernel.bindings) - 1 <= 8  # storage buffers every adapter grants
+
+
+def test_a_faulty_kernel_names_itself_and_the_line(device: NativeDevice) -> None:
+    with pytest.raises(
+        ShaderError, match=r"^kernel broken/X=1 does not compile on .*: line 2:10 expected identifier, .*$"
+    ):
+        asyncio.run(device.create_pipeline("broken/X=1", "// a comment\nfn main( { }", ["read"], {}))

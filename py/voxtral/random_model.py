@@ -1,0 +1,219 @@
+"""Networks with random weights in the real file layout: full size without the real weights.
+
+They say nothing, but they load, fit and run as the real ones do: same tensors, types, shards and byte counts. Scales
+are chosen so that activations stay near 1 and the most likely token varies. Needs the package `gguf`.
+"""
+
+import base64
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxtral.config import (
+    BOS_TOKEN,
+    EOS_TOKEN,
+    N_SPECIAL_TOKENS,
+    STREAMING_PAD_TOKEN,
+    STREAMING_WORD_TOKEN,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+)
+from voxtral.errors import ConfigError
+from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
+from voxtral.weights import ADA_DOWN, TOKEN_EMBEDDINGS, metadata, tensor_shapes
+
+FULL = ModelConfig(EncoderConfig(), DecoderConfig())
+PRESETS = {
+    "4b": FULL,
+    # One full-width layer on each side, with a small vocabulary: for comparison with other implementations.
+    "4b-layer": ModelConfig(replace(FULL.encoder, n_layers=1), replace(FULL.decoder, n_layers=1, vocab_size=4096)),
+    "1b": ModelConfig(replace(FULL.encoder, n_layers=8), replace(FULL.decoder, n_layers=6)),
+    "small": ModelConfig(
+        EncoderConfig(n_layers=4, dim=128, n_heads=4, head_dim=64, ffn_dim=512),
+        DecoderConfig(n_layers=4, dim=256, n_heads=8, n_kv_heads=2, head_dim=64, ffn_dim=768, vocab_size=4096),
+    ),
+}
+SHARD_BYTES = 512 << 20  # as `split -b 512m` cuts
+ALIGNMENT = 32
+BLOCKS_AT_ONCE = 1 << 20  # 18 MB
+NIBBLE_STD = 4.61  # of q - 8, q uniform over 0 … 15
+SPECIAL_NAMES = {
+    0: "<unk>",
+    BOS_TOKEN: "<s>",
+    EOS_TOKEN: "</s>",
+    STREAMING_PAD_TOKEN: "[STREAMING_PAD]",
+    STREAMING_WORD_TOKEN: "[STREAMING_WORD]",
+}
+
+_BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
+
+
+def make_random(config: ModelConfig, folder: Path, seed: int = 1, shard_bytes: int = SHARD_BYTES) -> list[Path]:
+    """Write shard-aa, shard-ab, … (or model.gguf if one is enough) and tekken.json; returns the weight files.
+
+    The same seed gives the same bytes. Raises ConfigError where the folder cannot be written or holds other weights.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if others := [path.name for path in folder.iterdir() if path.suffix == ".gguf" or path.name.startswith("shard-")]:
+            raise ConfigError(f"{folder} already holds weights ({', '.join(sorted(others))}); choose an empty folder")
+        (folder / "tekken.json").write_text(json.dumps(random_tekken(config.decoder.vocab_size)))
+        with _ShardWriter(folder, shard_bytes) as out:
+            _write_gguf(config, np.random.Generator(np.random.SFC64(seed)), out)
+        return out.finish()
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); check the space and the permissions") from error
+
+
+def _write_gguf(config: ModelConfig, rng: np.random.Generator, out: "_ShardWriter") -> None:
+    out.write(_header(config))
+    for name, shape in tensor_shapes(config):
+        out.pad()
+        for data in _matrix(name, shape, rng) if len(shape) == 2 else [_floats(name, shape, rng)]:
+            out.write(data.tobytes())
+    out.pad()
+
+
+def _header(config: ModelConfig) -> bytes:
+    """Magic, metadata and tensor table, by the reference library."""
+    try:
+        from gguf import GGMLQuantizationType, GGUFWriter
+    except ImportError as error:
+        raise ConfigError("random models need the package gguf; run `pip install gguf==0.19.0`") from error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "header"
+        writer = GGUFWriter(path, "voxtral")
+        writer.add_name("Voxtral with random weights")
+        for key, value in metadata(config).items():
+            writer.add_uint32(key, value)
+        for name, shape in tensor_shapes(config):
+            kind = GgmlType.Q4_0 if len(shape) == 2 else GgmlType.F32
+            n_bytes = kind.n_bytes(math.prod(shape))
+            writer.add_tensor_info(name, shape, np.dtype(np.float32), n_bytes, GGMLQuantizationType(kind))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+def _matrix(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Iterator[NDArray[np.void]]:
+    """Q4_0 blocks of a matrix whose products keep the size of their input, a few megabytes at a time."""
+    n_rows, n_cols = shape
+    std = _gain(name) / math.sqrt(n_cols)
+    n_left = n_rows * n_cols // WEIGHTS_PER_BLOCK
+    first = True
+    while n_left:
+        n_blocks = min(n_left, BLOCKS_AT_ONCE)
+        blocks = np.empty(n_blocks, _BLOCK)
+        blocks["nibbles"] = np.frombuffer(rng.bytes(16 * n_blocks), np.uint8).reshape(-1, 16)
+        draw = np.frombuffer(rng.bytes(2 * n_blocks), np.uint16)
+        # Scales vary by half and have either sign, as in real files; the sign also centres q - 8, whose mean is -0.5.
+        size = (0.75 + (draw >> 1) / 65_536) * (std / NIBBLE_STD)
+        blocks["scale"] = np.where(draw & 1, size, -size)
+        if name == TOKEN_EMBEDDINGS and first:
+            n_row_blocks = n_cols // WEIGHTS_PER_BLOCK
+            blocks["scale"][EOS_TOKEN * n_row_blocks : (EOS_TOKEN + 1) * n_row_blocks] = 0  # `</s>` is never the maximum
+        first = False
+        n_left -= n_blocks
+        yield blocks
+
+
+def _gain(name: str) -> float:
+    if name == TOKEN_EMBEDDINGS:
+        return 1.75  # logits of such a standard deviation: one stands out, not always the same
+    if name.endswith(("wq.weight", "wk.weight")):
+        return 1.5  # attention that looks somewhere
+    return 2.0 if name.endswith(ADA_DOWN) else 1.0
+
+
+def _floats(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    noise = rng.standard_normal(shape, np.float32)
+    if len(shape) == 3:
+        return noise * np.float32(1.5 / math.sqrt(shape[1] * shape[2]))
+    return noise * np.float32(0.1) if name.endswith("bias") else 1 + noise * np.float32(0.2)
+
+
+def random_tekken(vocab_size: int) -> dict[str, object]:
+    """A tokenizer of the right size whose pieces are single bytes and short made-up words."""
+    n_pieces = vocab_size - N_SPECIAL_TOKENS
+    pieces = [bytes([value]) for value in range(256)] + [f" {_syllables(i)}".encode() for i in range(n_pieces - 256)]
+    return {
+        "config": {
+            "pattern": ".",
+            "num_vocab_tokens": n_pieces,
+            "default_vocab_size": vocab_size,
+            "default_num_special_tokens": N_SPECIAL_TOKENS,
+            "version": "v13",
+        },
+        "vocab": [
+            {"rank": rank, "token_bytes": base64.b64encode(piece).decode(), "token_str": None}
+            for rank, piece in enumerate(pieces[:n_pieces])
+        ],
+        "special_tokens": [
+            {"rank": rank, "token_str": SPECIAL_NAMES.get(rank, f"<SPECIAL_{rank}>"), "is_control": True}
+            for rank in range(N_SPECIAL_TOKENS)
+        ],
+        "type": "Tekken",
+        "version": 1,
+    }
+
+
+def _syllables(number: int) -> str:
+    """A pronounceable name for a number, another one for each."""
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    name = syllables[number % len(syllables)]
+    while number := number // len(syllables):
+        name = syllables[number % len(syllables)] + name
+    return name
+
+
+class _ShardWriter:
+    """One stream of bytes, cut into files of at most shard_bytes."""
+
+    def __init__(self, folder: Path, shard_bytes: int) -> None:
+        self._folder, self._shard_bytes = folder, shard_bytes
+        self._paths: list[Path] = []
+        self._file: IO[bytes] | None = None
+        self._n_bytes = 0
+
+    def __enter__(self) -> "_ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            room = self._shard_bytes - self._n_bytes % self._shard_bytes
+            if self._file is None or self._n_bytes % self._shard_bytes == 0:
+                self._next()
+            assert self._file is not None
+            self._n_bytes += self._file.write(view[:room])
+            view = view[room:]
+
+    def pad(self) -> None:
+        self.write(bytes(-self._n_bytes % ALIGNMENT))
+
+    def _next(self) -> None:
+        if self._file:
+            self._file.close()
+        index = len(self._paths)
+        self._paths.append(self._folder / f"shard-{chr(97 + index // 26)}{chr(97 + index % 26)}")
+        self._file = self._paths[-1].open("wb")
+
+    def finish(self) -> list[Path]:
+        """The files, in order; a single one is named as what it is."""
+        if len(self._paths) == 1:
+            self._paths = [self._paths[0].rename(self._folder / "model.gguf")]
+        return self._paths
