@@ -14,13 +14,14 @@ const WAV_MAGIC = ["RIFF", "RIFX", "RF64", "BW64"];
  */
 export async function readAudioFile(file) {
   const bytes = await file.arrayBuffer().catch((error) => {
-    throw new Error(`“${file.name}” could not be read: it is a folder, gone or too large; drop audio files only.`, {
-      cause: error,
-    });
+    throw new Error(
+      `${file.name}: expected a sound file, found a folder, or a file that is gone or too large to read; drop another.`,
+      { cause: error },
+    );
   });
   if (isWav(file.name, bytes)) return { bytes, channels: null, sample_rate: null };
   if (bytes.byteLength === 0) {
-    throw new Error(`“${file.name}” is empty: expected audio, found 0 bytes; record it again.`);
+    throw new Error(`${file.name}: expected sound, found an empty file; record or export it again`);
   }
   return { bytes: null, ...(await decode(file.name, bytes)) };
 }
@@ -37,7 +38,8 @@ async function decode(name, bytes) {
     audio = await context.decodeAudioData(bytes);
   } catch (error) {
     throw new Error(
-      `“${name}” holds no audio this browser can decode; use WAV, MP3, M4A, Ogg, Opus, FLAC or WebM.`,
+      `${name}: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing this browser can decode; ` +
+        "check that it is a sound file and complete",
       { cause: error },
     );
   }

@@ -31,8 +31,11 @@ try:
         def content(self, buffer):
             return browser.to_bytes(buffer)
 
-        async def fetch(self, url, on_progress=None):
-            return await browser.fetch_bytes(url, on_progress)
+        async def fetch(self, url):
+            return await browser.fetch_bytes(url)
+
+        async def open_source(self, url):
+            return await browser.HttpSource.open(url)
 
         async def open_gpu(self):
             return await browser.open_browser(js_modules.tape.replay)

@@ -7,7 +7,7 @@ const LOADING = {
   warmup: "Warming up",
 };
 const STAGES = Object.keys(LOADING);
-const IN_BYTES = ["runtime", "weights", "gpu"];
+const IN_BYTES = ["runtime", "weights"];
 const SPEAK_LABELS = { opening: "Opening", listening: "Stop", stopping: "Finishing" };
 const COST = "the same words, more slowly";
 const LAG_WORTH_SAYING_S = 1;
@@ -29,12 +29,14 @@ export function createView(actions) {
   const draw = () => {
     const state = latest;
     latest = null;
-    const wasAtBottom = innerHeight + scrollY > document.documentElement.scrollHeight - NEAR_BOTTOM_PX;
+    const height = document.documentElement.scrollHeight;
+    const wasAtBottom = innerHeight + scrollY > height - NEAR_BOTTOM_PX;
     drawEngine(state);
     drawControls(state);
     drawAlerts(state, actions);
-    const hasGrown = drawEntries(state, entries, actions);
-    if (hasGrown && wasAtBottom) scrollTo(0, document.documentElement.scrollHeight);
+    drawEntries(state, entries, actions);
+    const newHeight = document.documentElement.scrollHeight;
+    if (wasAtBottom && newHeight > height) scrollTo(0, newHeight);
   };
   const render = (state) => {
     if (!latest) requestAnimationFrame(draw);
@@ -140,6 +142,7 @@ function drawModel({ model, description, vocabulary, backend, is_software: isSof
 function slowness(backend, isSoftware, isNumpyAsked) {
   if (backend !== "numpy") return isSoftware ? `WebGPU runs in software here, without a graphics card: ${COST}.` : "";
   if (isNumpyAsked) return `The address asks for the CPU, so WebGPU is not used: ${COST}.`;
+  if (isSoftware) return `The only GPU here is a software one, so the CPU does the work: ${COST} than on a graphics card.`;
   if (!isSecureContext) return `Only https and localhost pages get WebGPU, so the CPU does the work: ${COST}.`;
   return `This browser offers no WebGPU here, so the CPU does the work: ${COST}. A current Chrome may do better.`;
 }
@@ -185,17 +188,13 @@ function drawAlerts({ alerts }, { dismiss }) {
 
 /* The transcript. */
 
-/** Returns whether the page has become longer. */
 function drawEntries({ entries, copied }, views, actions) {
-  let hasGrown = false;
   for (const entry of views.keys()) if (!entries.includes(entry)) views.delete(entry);
   reconcile($("entries"), entries, (entry) => {
     views.set(entry, new EntryView(entry, actions));
-    hasGrown = true;
     return views.get(entry).element;
   });
-  for (const entry of entries) hasGrown = views.get(entry).draw(entry, copied === entry.id) || hasGrown;
-  return hasGrown;
+  for (const entry of entries) views.get(entry).draw(entry, copied === entry.id);
 }
 
 /** Makes the children of `parent` those of `items`, in order, keeping the elements of items already there. */
@@ -212,6 +211,7 @@ function reconcile(parent, items, create) {
 
 class EntryView {
   #nPieces = 0;
+  #nTimedWords = 0;
   #nNotices = 0;
   #result = null;
 
@@ -228,11 +228,13 @@ class EntryView {
     return this.element.querySelector(selector);
   }
 
-  /** Returns whether it has become longer. */
   draw(entry, isCopied) {
     const { status, pieces, notices, result, sentence } = entry;
-    const hasGrown = pieces.length > this.#nPieces;
-    for (const piece of pieces.slice(this.#nPieces)) appendWords(this.$(".text"), piece);
+    for (const { text, words } of pieces.slice(this.#nPieces)) {
+      appendText(this.$(".text"), text);
+      setTimes(this.$(".text"), words, this.#nTimedWords);
+      this.#nTimedWords += words.length;
+    }
     this.#nPieces = pieces.length;
     if (result && result !== this.#result) showResult(this.$(".text"), result);
     this.#result = result;
@@ -252,7 +254,6 @@ class EntryView {
     setText(this.$(".copy span"), isCopied ? "Copied" : "Copy");
     this.$(".remove").hidden = !["failed", "cancelled"].includes(status) || hasText;
     this.#drawWork(entry);
-    return hasGrown;
   }
 
   /** How far a file is; a recording shows that in the dock. */
@@ -271,51 +272,45 @@ class EntryView {
   }
 }
 
-function facts({ status, result }, hasText) {
+function facts({ status, result, isLive }, hasText) {
   if (status === "cancelled") return hasText ? "cancelled, text kept" : "cancelled";
   if (status === "failed") return hasText ? "stopped early" : "";
   if (!result) return "";
-  return `${clock(result.audio_s)} of sound in ${result.wall_s.toFixed(1)} s`;
+  const sound = `${clock(result.audio_s)} of sound`;
+  return isLive ? sound : `${sound} in ${result.wall_s.toFixed(1)} s`; // live, one mostly waits for the speaker
 }
 
 /**
- * Appends a piece of transcript with a span for each word that begins in it. The start of a piece that
- * has no word of its own continues the last one. Appending, never replacing: a screen reader then says
- * only what is new.
+ * Appends text with a span for each word, which is what stands between spaces; text that begins with none
+ * continues the last one. Appending, never replacing: a screen reader then says only what is new.
  */
-function appendWords(paragraph, { text, words }) {
-  let rest = text;
-  for (const word of words) {
-    const spelled = word.text.trim();
-    const at = rest.indexOf(spelled);
-    if (at < 0 || !spelled) continue;
-    appendBetween(paragraph, rest.slice(0, at));
-    const span = Object.assign(document.createElement("span"), { className: "word", textContent: spelled });
-    span.title = interval(word);
-    paragraph.append(span);
-    rest = rest.slice(at + spelled.length);
+function appendText(paragraph, text) {
+  for (const part of text.match(/\s+|\S+/g) ?? []) {
+    const isWord = part.trim() !== "";
+    if (isWord && paragraph.lastChild?.nodeType === Node.ELEMENT_NODE) paragraph.lastChild.append(part);
+    else paragraph.append(isWord ? wordSpan(part) : part);
   }
-  appendBetween(paragraph, rest);
 }
 
-function appendBetween(paragraph, text) {
-  const continuation = paragraph.lastChild?.nodeType === Node.ELEMENT_NODE ? text.match(/^\S*/)[0] : "";
-  if (continuation) paragraph.lastChild.append(continuation);
-  if (text.length > continuation.length) paragraph.append(text.slice(continuation.length));
+const wordSpan = (text) => Object.assign(document.createElement("span"), { className: "word", textContent: text });
+
+/** A word's time comes later than its text: these are those of the words from number `first` on. */
+function setTimes(paragraph, words, first) {
+  const spans = paragraph.getElementsByClassName("word");
+  words.forEach(({ start, end }, i) => {
+    if (spans[first + i]) spans[first + i].title = `${start.toFixed(2)} to ${end.toFixed(2)} s`;
+  });
 }
 
-/** The final words have final times; their text is nearly always what is there already. */
+/** The final text is nearly always what is there already. */
 function showResult(paragraph, { text, words }) {
-  const spans = paragraph.querySelectorAll(".word");
-  if (paragraph.textContent.trim() === text.trim() && spans.length === words.length) {
-    spans.forEach((span, i) => (span.title = interval(words[i])));
-    return;
+  if (paragraph.textContent.trim() !== text.trim()) {
+    paragraph.replaceChildren();
+    appendText(paragraph, text);
   }
-  paragraph.replaceChildren();
-  appendWords(paragraph, { text, words });
+  setTimes(paragraph, words, 0);
 }
 
-const interval = ({ start, end }) => `${start.toFixed(2)} to ${end.toFixed(2)} s`;
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 function clock(seconds) {

@@ -78,7 +78,8 @@ def page_times(playwright: Playwright, url: str, backend: str) -> dict[str, Any]
         ready = page.evaluate("async () => await window.voxtral.ready")
         ready_s = time.perf_counter() - started
         result = page.evaluate(TRANSCRIBE, "static/samples/long_60s.wav")
-        return {"browser": browser.version, "adapter": ready["adapter"], "ready, s": round(ready_s, 2), "RTF": result["rtf"]}
+        adapter = ready["adapter"]
+        return {"browser": browser.version, "adapter": adapter, "ready, s": round(ready_s, 2), "RTF": result["rtf"]}
 
 
 def live_times(playwright: Playwright, url: str, backend: str) -> dict[str, Any]:
@@ -96,7 +97,9 @@ def live_times(playwright: Playwright, url: str, backend: str) -> dict[str, Any]
         page.evaluate("async () => { await window.voxtral.ready; }")
         heard = page.evaluate(LISTEN, 9)
     delays = [at_ms - 1000 * word["end"] for (_, at_ms), word in zip(heard["arrivals"], heard["words"], strict=False)]
-    return {"word end to appearance, median ms": round(float(np.median(delays))), "words": len(delays)} if delays else {}
+    if not delays:
+        return {}
+    return {"word end to appearance, median ms": round(float(np.median(delays))), "words": len(delays)}
 
 
 def step_times(playwright: Playwright, url: str, function: str) -> dict[str, Any]:

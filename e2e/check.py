@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +18,11 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed-from"
 
+ASK_FOR_DRIVER = """
+from playwright.sync_api import sync_playwright
+with sync_playwright():
+    pass
+"""
 ASK_FOR_CHROMIUM = """
 import sys
 sys.path.insert(0, "e2e")
@@ -34,6 +38,15 @@ sys.path.insert(0, "py")
 from voxtral.gpu.native import open_native
 asyncio.run(open_native())
 """
+FETCH = """
+import sys
+sys.path.insert(0, "py")
+from tools import runtime
+try:
+    runtime.ensure()
+except runtime.RuntimeFetchError as error:
+    sys.exit(str(error))
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +55,7 @@ def main(arguments: list[str]) -> int:
         print(f"e2e/check.py needs Python 3.11 or newer, this is {sys.version.split()[0]}", file=sys.stderr)
         return 1
     os.chdir(ROOT)
-    for step in (_install_packages, _install_chromium, _install_adapter, _fetch_runtime):
+    for step in (_install_packages, _install_driver, _install_chromium, _install_adapter, _fetch_runtime):
         if sentence := step():
             print(sentence, file=sys.stderr)
             return 1
@@ -55,52 +68,69 @@ def _install_packages() -> str | None:
     if STAMP.exists() and STAMP.read_text() == wanted:
         return None
     _say("installing the package and the test requirements into .venv")
-    try:
-        venv.create(VENV, with_pip=True, clear=True)
-    except subprocess.CalledProcessError:
-        if not _apt_install("python3-venv"):
-            return "a virtual environment cannot be made; install your distribution's package python3-venv"
-        venv.create(VENV, with_pip=True, clear=True)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[test]"]
+    if not _make_venv() and not (_apt_install("python3-venv") and _make_venv()):
+        return "a virtual environment cannot be made; install your distribution's package python3-venv"
+    pip = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--editable", ".[test]"]
     if subprocess.run(pip, check=False).returncode != 0:
         return "pip could not install the requirements in pyproject.toml; its reason is above"
     STAMP.write_text(wanted)
     return None
 
 
+def _make_venv() -> bool:
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _install_driver() -> str | None:
+    """Playwright brings its own Node, which wants one library that bare systems lack."""
+    if _fails(ASK_FOR_DRIVER):
+        _apt_install("libatomic1")
+    if reason := _fails(ASK_FOR_DRIVER):
+        return f"Playwright does not start ({reason})"
+    return None
+
+
 def _install_chromium() -> str | None:
     """A system browser, Playwright's own, or the distribution's package; in that order."""
-    if _succeeds(ASK_FOR_CHROMIUM):
+    if not _fails(ASK_FOR_CHROMIUM):
         return None
     _say("no Chromium here; trying Playwright's own")
-    subprocess.run([PYTHON, "-m", "playwright", "install", "chromium"], check=False, stderr=subprocess.DEVNULL)
-    if _succeeds(ASK_FOR_CHROMIUM) or (_apt_install("chromium-headless-shell") and _succeeds(ASK_FOR_CHROMIUM)):
-        return None
-    return "no Chromium was found and none could be installed; install your distribution's package chromium"
+    download = [PYTHON, "-m", "playwright", "install", "chromium"]
+    subprocess.run(download, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if _fails(ASK_FOR_CHROMIUM):
+        _apt_install("chromium-headless-shell")
+    if reason := _fails(ASK_FOR_CHROMIUM):
+        return f"no Chromium could be installed ({reason}); install your distribution's package chromium"
+    return None
 
 
 def _install_adapter() -> str | None:
     """Something Vulkan that wgpu can use; Mesa's software adapter is enough."""
-    if _succeeds(ASK_FOR_ADAPTER) or (_apt_install("mesa-vulkan-drivers") and _succeeds(ASK_FOR_ADAPTER)):
-        return None
-    return (
-        "wgpu finds no GPU adapter and none could be installed; install your distribution's package mesa-vulkan-drivers"
-    )
-
-
-def _fetch_runtime() -> str | None:
-    sys.path.insert(0, str(ROOT / "py"))
-    from tools import runtime
-
-    try:
-        runtime.ensure(_say)
-    except runtime.RuntimeFetchError as error:
-        return str(error)
+    if _fails(ASK_FOR_ADAPTER):
+        _apt_install("mesa-vulkan-drivers")
+    if reason := _fails(ASK_FOR_ADAPTER):
+        return f"wgpu finds no GPU adapter ({reason}); install your distribution's package mesa-vulkan-drivers"
     return None
 
 
-def _succeeds(code: str) -> bool:
-    return subprocess.run([PYTHON, "-c", code], check=False, capture_output=True, timeout=120).returncode == 0
+def _fetch_runtime() -> str | None:
+    """As serve.py does it, but with .venv's Python, which surely has pip; and npm is installed if need be."""
+    if subprocess.run([PYTHON, "-c", FETCH], check=False).returncode == 0:
+        return None
+    if not shutil.which("npm") and _apt_install("npm"):
+        _say("trying again")
+        if subprocess.run([PYTHON, "-c", FETCH], check=False).returncode == 0:
+            return None
+    return "the runtime could not be fetched; the reason is above"
+
+
+def _fails(code: str) -> str | None:
+    """None when the code runs; else the last line of what it complained about."""
+    finished = subprocess.run([PYTHON, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    if finished.returncode == 0:
+        return None
+    return (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
 
 
 def _apt_install(package: str) -> bool:

@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 READY_LIMIT_MS = 180_000
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last: Playwright leaves an event loop running, beside which asyncio.run refuses to work."""
+    items.sort(key=lambda item: item.path.is_relative_to(ROOT / "e2e"))
+
+
 class RunningServer(NamedTuple):
     """serve.py's server on a free port; the tests' own files lie under /e2e/ and /tests/."""
 
@@ -96,7 +101,7 @@ def loaded_page(browser: Browser, server: RunningServer) -> Iterator[tuple[Page,
     watch = Watch(context, server.url)
     page = context.new_page()
     page.set_default_timeout(READY_LIMIT_MS)
-    page.goto("/")
+    page.goto("/?backend=webgpu")  # by itself the page would prefer the CPU to a software GPU
     page.evaluate("async () => { await window.voxtral.ready; }")
     yield page, watch
     context.close()
@@ -104,7 +109,7 @@ def loaded_page(browser: Browser, server: RunningServer) -> Iterator[tuple[Page,
 
 @pytest.fixture
 def ready_page(loaded_page: tuple[Page, Watch], request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The shared page, engine ready; leave it idle. Its address is "/", its model the demo."""
+    """The shared page, engine ready; leave it idle. It computes with WebGPU, its model is the demo."""
     page, watch = loaded_page
     yield page
     watch.check(errors_expected=_expects_errors(request))

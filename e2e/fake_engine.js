@@ -2,7 +2,7 @@
  * A scripted engine that speaks the protocol, for tests of the page alone.
  *
  * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights),
- * fake:numpy, fake:software, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
+ * fake:numpy, fake:software, fake:software-numpy, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
  * (hears, but falls behind). How it transcribes follows the file's name: slow (a word each 50 ms, without
  * end), broken (an error), crash (a fatal error), silence, notice, stuck (after a second), long (many words);
  * anything else is four digits.
@@ -31,9 +31,9 @@ async function load({ model_url, delay_ms, left_pad_tokens }) {
   post("progress", { stage: "gpu", done: 12.5 * MB, total: 12.5 * MB });
   post("progress", { stage: "warmup", done: 1, total: 1 });
   post("ready", {
-    backend: scenario === "numpy" ? "numpy" : "webgpu",
-    adapter: scenario === "numpy" ? "CPU (numpy)" : scenario === "software" ? "SwiftShader" : "Test GPU",
-    is_software: ["numpy", "software"].includes(scenario),
+    backend: scenario.endsWith("numpy") ? "numpy" : "webgpu",
+    adapter: scenario.endsWith("numpy") ? "CPU (numpy)" : scenario === "software" ? "SwiftShader" : "Test GPU",
+    is_software: scenario.startsWith("software"),
     model: "Voxtral demo",
     description: "The demo model knows spoken digits and six phrases; it ignores everything else.",
     vocabulary: scenario === "open" ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",

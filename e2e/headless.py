@@ -1,6 +1,6 @@
 """Transcribe files through the real page in headless Chromium; the output is that of the command line.
 
-    python e2e/headless.py [--model demo|URL|DIR] [--delay-ms N] [--left-pad N] [--json] FILE…
+    python e2e/headless.py [--model demo|URL|DIR] [--delay-ms N] [--left-pad N] [--backend B] [--json] FILE…
 
 Starts serve.py's server on a free port, opens the page, and hands it the files through a hidden file
 input, so that the browser decodes them as it would for a person. A file that fails is one sentence on
@@ -79,7 +79,7 @@ def _as_from_python(result: dict[str, Any], file: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_headless(
-    model: str = "demo", delay_ms: int | None = None, left_pad: int | None = None
+    model: str = "demo", delay_ms: int | None = None, left_pad: int | None = None, backend: str | None = None
 ) -> Iterator[HeadlessPage]:
     """The page in a browser of its own. Raises HeadlessError when it cannot be had."""
     try:
@@ -88,7 +88,7 @@ def open_headless(
         raise HeadlessError(str(error)) from error
     is_remote = urlsplit(model).scheme in {"http", "https"}
     models, model_address = (None, model) if is_remote else _locate_model(model)
-    options = {"model": model_address, "delay_ms": delay_ms, "left_pad": left_pad}
+    options = {"model": model_address, "delay_ms": delay_ms, "left_pad": left_pad, "backend": backend}
     query = urlencode({name: value for name, value in options.items() if value is not None})
     with make_server("localhost", 0, models) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     n_failed = 0
     try:
-        with open_headless(options.model, options.delay_ms, options.left_pad) as page:
+        with open_headless(options.model, options.delay_ms, options.left_pad, options.backend) as page:
             for file in options.files:
                 try:
                     result, notices = page.transcribe(file)
@@ -150,6 +150,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="demo", metavar="demo|URL|DIR", help="default: the demo network")
     parser.add_argument("--delay-ms", type=int, metavar="N", help="80…1200 by 80, or 2400")
     parser.add_argument("--left-pad", type=int, metavar="N", help="silence before the audio, in tokens of 80 ms")
+    parser.add_argument("--backend", choices=("webgpu", "numpy"), help="default: WebGPU, unless it is a software one")
     parser.add_argument("--json", action="store_true", help="one JSON line per file, with words and their times")
     return parser.parse_args(arguments)
 

@@ -13,6 +13,7 @@ from polyscript import js_modules
 
 from voxtral.gpu.browser import open_browser
 from voxtral.ops.webgpu import WebGpuOps
+from voxtral.shards import ShardedCursor
 
 GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
 
@@ -64,3 +65,18 @@ async def measure_numpy(model_path: str) -> dict[str, Any]:
     from step_bench import measure_numpy
 
     return await measure_numpy(model_path)
+
+
+async def measure_served(names: list[str], left_pad_tokens: int) -> dict[str, Any]:
+    """The same for a model below /models/, whose bytes never enter Python; with the size of Python's memory."""
+    import js
+    import pyodide_js
+    from step_bench import measure_from
+
+    from voxtral.gpu.browser import HttpSource
+
+    ops = WebGpuOps(await open_browser(js_modules.tape.replay))
+    source = ShardedCursor([await HttpSource.open(f"{js.location.origin}/models/{name}") for name in names])
+    before = pyodide_js._module.HEAPU8.length
+    report = await measure_from(ops, source, left_pad_tokens)
+    return {**report, "Python heap, MB": [round(before / 1e6), round(pyodide_js._module.HEAPU8.length / 1e6)]}

@@ -6,25 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from voxtral.config import MEL_FRAMES_PER_TOKEN, N_MEL_BINS, StreamingConfig
+from voxtral.config import DEFAULT_LEFT_PAD_TOKENS, MEL_FRAMES_PER_TOKEN, N_MEL_BINS, StreamingConfig
 from voxtral.model.layers import AnyOps
 from voxtral.model.stream import CHUNK_TOKENS, HISTORY_MEL_FRAMES, Stream
 from voxtral.model.voxtral import Voxtral
 from voxtral.ops.reference import ReferenceOps
-from voxtral.shards import MemorySource
+from voxtral.shards import MemorySource, ShardedCursor
 
 N_RUNS = 12
 
 
 async def measure(ops: AnyOps, model_path: str) -> dict[str, Any]:
-    """Median milliseconds, submit to ids read back, of a chunk of each size, its encoder call and a decoder step."""
+    """A small model: its bytes through Python."""
     path = Path(model_path)
-    model = await Voxtral.load(ops, MemorySource(path.read_bytes(), path.name))
-    streaming = StreamingConfig()
+    return await measure_from(ops, ShardedCursor([MemorySource(path.read_bytes(), path.name)]), DEFAULT_LEFT_PAD_TOKENS)
+
+
+async def measure_from(ops: AnyOps, source: ShardedCursor, left_pad_tokens: int) -> dict[str, Any]:
+    """Seconds to load and warm up; median milliseconds, submit to ids read back, of a chunk of each size, its encoder
+    call and a decoder step."""
+    report: dict[str, Any] = {}
+    started = time.perf_counter()
+    model = await Voxtral.load(ops, source)
+    report["load, s"] = round(time.perf_counter() - started, 2)
+    report["load, MB/s"] = round(source.n_bytes / 1e6 / report["load, s"])
+    started = time.perf_counter()
+    streaming = StreamingConfig(left_pad_tokens=left_pad_tokens)
     await model.warm_up(streaming)
+    report["warm-up, s"] = round(time.perf_counter() - started, 2)
     stream = await model.borrow()
     checkpoint = (await model.prefix(stream, streaming)).checkpoint
-    report: dict[str, Any] = {}
 
     async def median_ms(run: Any) -> float:
         times = []

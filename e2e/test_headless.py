@@ -37,7 +37,7 @@ def transcripts() -> dict[str, dict[str, str]]:
 @pytest.fixture(scope="module")
 def in_browser(transcripts) -> dict[str, dict[str, Any]]:
     """Every clip through the page, by file name."""
-    return transcribe_all(HEADLESS, list(transcripts))
+    return transcribe_all([*HEADLESS, "--backend", "webgpu"], list(transcripts))
 
 
 @pytest.fixture(scope="module")

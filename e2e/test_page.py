@@ -115,6 +115,7 @@ def test_an_open_vocabulary_has_no_list_of_words(open_fake: GotoPage) -> None:
         ("numpy", "", "This browser offers no WebGPU here, so the CPU does the work"),
         ("numpy", "&backend=numpy", "The address asks for the CPU"),
         ("software", "", "WebGPU runs in software here"),
+        ("software-numpy", "", "The only GPU here is a software one"),
     ],
 )
 def test_a_slow_machine_is_told_so_plainly(open_fake: GotoPage, scenario: str, options: str, sentence: str) -> None:
@@ -260,8 +261,12 @@ def test_a_broken_file_is_one_sentence_and_the_next_one_works(open_fake: GotoPag
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("notes.mp3", b"these are not sounds", "“notes.mp3” holds no audio this browser can decode"),
-        ("nothing.ogg", b"", "“nothing.ogg” is empty"),
+        (
+            "notes.mp3",
+            b"these are not sounds",
+            "notes.mp3: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing",
+        ),
+        ("nothing.ogg", b"", "nothing.ogg: expected sound, found an empty file"),
     ],
 )
 def test_what_the_browser_cannot_decode_is_named(open_fake: GotoPage, name: str, content: bytes, sentence: str) -> None:

@@ -10,8 +10,10 @@ call goes to stdout. Standard library only.
 
 import argparse
 import json
+import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -70,7 +72,8 @@ def main() -> int:
         server.RequestHandlerClass = UnattendedHandler
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://localhost:{server.server_address[1]}/e2e/unattended.html?wheel={WheelBuilder().name}"
-        browser = subprocess.Popen([*shlex.split(options.chromium), address], stdout=sys.stderr)
+        command = [*shlex.split(options.chromium), address]
+        browser = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
         try:
             while not (answer := answers.get(timeout=options.limit_s)).get("finished"):
                 print(json.dumps(answer), flush=True)
@@ -78,7 +81,7 @@ def main() -> int:
             print(json.dumps({"error": f"no answer within {options.limit_s} s"}), flush=True)
             return 1
         finally:
-            browser.terminate()
+            os.killpg(browser.pid, signal.SIGTERM)  # the command may be a script with the browser below it
             server.shutdown()
     return 0
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxtral.model.layers import AnyOps
 from voxtral.model.voxtral import Voxtral
 from voxtral.session import StreamingSession
-from voxtral.shards import MemorySource
+from voxtral.shards import MemorySource, ShardedCursor
 
 SETS = ("tiny", "roll", "eos", "delay960_f16", "short")
 TOLERANCES = {"mel": 1e-4, "conv2": 1e-3, "enc_out": 1e-3, "audio_embeds": 1e-3, "logits": 1e-3}
@@ -31,7 +31,7 @@ class GoldenSet:
         self._model_bytes = files["model.gguf"]
 
     async def load_model(self, ops: AnyOps) -> Voxtral:
-        return await Voxtral.load(ops, MemorySource(self._model_bytes, "model.gguf"))
+        return await Voxtral.load(ops, ShardedCursor([MemorySource(self._model_bytes, "model.gguf")]))
 
     def chunks(self, chunk: int) -> list[NDArray[np.float32]]:
         """The audio cut as asked; random cuts are 1 … 4000 samples, from a fixed seed."""

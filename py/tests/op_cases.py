@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tolerances import BUDGETS
 
-from voxtral.ops.base import Ops
+from voxtral.ops.base import FILL_BYTES, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
+from voxtral.shards import Piece
 
 AnyOps = Ops[Any, Any, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -107,9 +108,20 @@ def q4_0_bytes(rng: np.random.Generator, n_rows: int, n_cols: int) -> bytes:
     return blocks.tobytes()
 
 
-def q4_0_matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int) -> Any:
-    raw = [q4_0_bytes(rng, n_rows, n_cols) for n_rows in rows]
-    return ops.matrix(raw, [GgmlType.Q4_0] * len(rows), n_cols, "matrix")
+async def q4_0_matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int) -> Any:
+    """A matrix of the rows of several; an odd last block gets a partner that lies outside."""
+    raw = b"".join(q4_0_bytes(rng, n_rows, n_cols) for n_rows in rows)
+    raw += bytes(len(raw) % (2 * GgmlType.Q4_0.block_bytes))
+    return await filled(ops, raw, sum(rows), n_cols)
+
+
+async def filled(ops: AnyOps, raw: bytes, n_rows: int, n_cols: int) -> Any:
+    """A matrix of these blocks."""
+    matrix = ops.matrix(n_rows, n_cols, "matrix")
+    for start in range(0, len(raw), FILL_BYTES):
+        part = raw[start : start + FILL_BYTES]
+        await ops.fill(matrix, start // GgmlType.Q4_0.block_bytes, [Piece(len(part), part)])
+    return matrix
 
 
 def untouched(*shape: int) -> NDArray[np.float32]:
@@ -153,7 +165,7 @@ async def linear(
     out_rows: int | None = None,
 ) -> Arrays:
     x = ops.tensor(floats(rng, m, k))
-    weight = q4_0_matrix(ops, rng, n, k)
+    weight = await q4_0_matrix(ops, rng, n, k)
     b = ops.tensor(floats(rng, sum(n))) if bias else None
     out = None if out_rows is None else ops.tensor(untouched(out_rows, sum(n)))
     y = await run(ops, lambda: ops.linear(x, weight, b, gelu, out))
@@ -166,7 +178,7 @@ async def linear(
 async def linear_add(
     ops: AnyOps, rng: np.random.Generator, m: int, k: int, n: int, bias: bool = False, times: int = 1
 ) -> Arrays:
-    x, weight = ops.tensor(floats(rng, m, k)), q4_0_matrix(ops, rng, [n], k)
+    x, weight = ops.tensor(floats(rng, m, k)), await q4_0_matrix(ops, rng, [n], k)
     b = ops.tensor(floats(rng, n)) if bias else None
     residual = ops.tensor(floats(rng, m, n))
     await run(ops, lambda: ops.linear_add(x, weight, residual, b), times)
@@ -231,7 +243,7 @@ async def attention(
 async def embed(
     ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, position: int, token: int, audio_row: int = 0
 ) -> Arrays:
-    table = q4_0_matrix(ops, rng, [vocabulary], dim)
+    table = await q4_0_matrix(ops, rng, [vocabulary], dim)
     audio = ops.tensor(floats(rng, 3, dim))
     state = ops.tensor(np.array([position, token, 39, audio_row], np.uint32))
     return {"y": await ops.read(await run(ops, lambda: ops.embed(table, audio, state)))}
@@ -259,7 +271,7 @@ async def advance_encoder(ops: AnyOps, rng: np.random.Generator, n_rows: int) ->
 
 async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, steps: int) -> Arrays:
     """embed, norm, tied head, argmax: the state alone drives a program through prompt and generation."""
-    table = q4_0_matrix(ops, rng, [vocabulary], dim)
+    table = await q4_0_matrix(ops, rng, [vocabulary], dim)
     audio = ops.tensor(floats(rng, steps, dim, scale=0.05))
     weight = ops.tensor(np.ones(dim, np.float32))
     state = ops.tensor(np.array([0, 0, 4, 0], np.uint32))
@@ -275,7 +287,7 @@ async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, di
 async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int) -> Arrays:
     """Layers that lend their scratch to one another, an output kept from the middle, two programs sharing."""
     weight = ops.tensor(np.ones(dim, np.float32))
-    matrices = [q4_0_matrix(ops, rng, [2 * dim], dim) for _ in range(4)]
+    matrices = [await q4_0_matrix(ops, rng, [2 * dim], dim) for _ in range(4)]
     x = ops.tensor(floats(rng, m, dim))
 
     def build() -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 from op_cases import SCENARIOS, Case
 
+from voxtral.gpu.device import Dispatch
 from voxtral.gpu.recording import RecordingDevice
 from voxtral.ops.webgpu import WebGpuOps
 
@@ -15,3 +16,8 @@ def record_case(case: Case) -> RecordingDevice:
     ops = WebGpuOps(device, case.serial, case.max_binding_bytes)
     asyncio.run(SCENARIOS[case.scenario](ops, np.random.default_rng(0), **case.arguments))
     return device
+
+
+def launches(device: RecordingDevice) -> list[list[Dispatch]]:
+    """What was submitted, without the filling of matrices."""
+    return [submit for submit in device.submits if not submit[0].pipeline.label.startswith("repack_q4_0")]

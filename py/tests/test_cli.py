@@ -55,7 +55,7 @@ def test_a_bad_file_does_not_stop_the_others(capsys, tmp_path):
 
 
 def test_odd_file_names_work(capsys, tmp_path):
-    odd = tmp_path / "a \"quoted\" name; $(x) ümläut.wav"
+    odd = tmp_path / 'a "quoted" name; $(x) ümläut.wav'
     odd.write_bytes((SAMPLES / "digits_1.wav").read_bytes())
     code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--json", odd)
     assert code == 0
@@ -127,7 +127,7 @@ def damaged_models():
     ]
 
 
-@pytest.mark.parametrize(("name", "damage", "expected"), damaged_models(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "damage", "expected"), damaged_models())
 def test_damaged_models_are_one_sentence(capsys, tmp_path, name, damage, expected):
     model = tmp_path / f"{name}.gguf"
     model.write_bytes(damage((GOLDEN / "tiny" / "model.gguf").read_bytes()))

@@ -1,6 +1,7 @@
 """Words and their times out of token ids."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_word_times_are_ordered_and_any_chunking_agrees(tekken, tokens, size):
     assert pieces.words == whole.words == [word for addition in added for word in addition.words]
     assert " ".join(word.text for word in whole.words) == " ".join(whole.text.split())
     edges = [time for word in whole.words for time in (word.start, word.end)]
-    assert all(a <= b + 1e-9 for a, b in zip(edges, edges[1:], strict=False))
+    assert all(a <= b + 1e-9 for a, b in pairwise(edges))
     assert all(edge >= 0 for edge in edges)
 
 

@@ -9,10 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "voxtral"
 
 RANKS = {
-    0: ["errors", "config", "gpu.device", "ops.base", "protocol"],
-    1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample", "audio_file"]
-    + ["random_model"],
-    2: ["gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.browser", "gpu.native", "gpu.recording"],
+    0: ["errors", "config", "gpu.device", "protocol"],
+    1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample"],
+    1.5: ["audio_file", "random_model"],
+    2: ["ops.base", "gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.browser", "gpu.native", "gpu.recording"],
     3: ["ops.reference", "ops.webgpu"],
     4: ["model.layers", "model.loader", "model.stream", "model.voxtral"],
     5: ["decoding"],
@@ -22,7 +22,7 @@ RANKS = {
 RANK = {name: rank for rank, names in RANKS.items() for name in names}
 NEVER = {"model": "gpu", "gpu": "model", "ops": "model", "mel": "gpu"}
 DOORS = {"js": "gpu.browser", "pyodide": "gpu.browser", "pyodide_js": "gpu.browser", "wgpu": "gpu.native"}
-NUMPY_HALF = [*RANKS[0], *RANKS[1]]
+NUMPY_HALF = [*RANKS[0], *RANKS[1], *RANKS[1.5]]
 
 
 def module_name(path: Path) -> str:

@@ -19,7 +19,7 @@ def mono_of(*channels: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def test_one_channel_is_left_alone() -> None:
-    loud = SPEECH * 30 + 5  # clipping and DC offset are the speaker's business
+    loud = SPEECH * 30  # clipping is the speaker's business
     mono, notices = mono_of(loud)
     np.testing.assert_array_equal(mono, loud)
     assert notices == []
@@ -38,10 +38,25 @@ def test_channels_are_averaged() -> None:
 def test_opposite_phase_takes_the_louder_channel(offset: float) -> None:
     """Also under a common DC offset, which survives the average while the speech does not."""
     louder, softer = SPEECH + np.float32(offset), np.float32(-0.95) * SPEECH + np.float32(offset)
+    expected = louder - louder.mean() if offset else louder
     for channels, used in (((softer, louder), 2), ((louder, softer), 1)):
         mono, notices = mono_of(*channels)
-        np.testing.assert_array_equal(mono, louder)
+        np.testing.assert_allclose(mono, expected, rtol=0, atol=1e-6)
         assert notices == [f"a.wav: its channels cancel each other out, so only channel {used} was used."]
+
+
+@pytest.mark.parametrize("offset", [0.03, -0.5, 5])
+def test_an_offset_is_taken_out(offset: float) -> None:
+    mono, notices = mono_of(SPEECH + offset)
+    np.testing.assert_allclose(mono, SPEECH - SPEECH.mean(), rtol=0, atol=1e-5)
+    assert notices == []
+    assert not mono_of(np.full(100, offset))[0].any()
+    both, _ = mono_of(SPEECH + 2 * offset, SPEECH)
+    np.testing.assert_allclose(both, SPEECH - SPEECH.mean(), rtol=0, atol=1e-5)
+
+
+def test_a_mean_that_is_sound_stays() -> None:
+    np.testing.assert_array_equal(mono_of(SPEECH + 0.005)[0], (SPEECH + 0.005).astype(np.float32))
 
 
 def test_cancellation_is_seen_across_slabs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,10 @@ def test_a_cut_last_sample_is_left_out() -> None:
 EMPTY_LIST = chunk(b"LIST", b"INFO")
 BAD = {
     "empty": (b"", "found an empty file"),
-    "text": (b"Hello, this is no sound.", "begins with b'Hello, this '"),
-    "short text": (b"Hi", "begins with b'Hi'"),
+    "text": (b"Hello, this is no sound.", "begins with the text “Hello, this”"),
+    "short text": (b"Hi", "begins with the text “Hi”"),
+    "binary": (b"OggS\0\2\0\0", "begins with the bytes 4f 67 67 53 00 02 00 00;"),
+    "text in another alphabet": ("Прив".encode(), "begins with the bytes d0 9f d1 80"),
     "another RIFF": (b"RIFF\x04\0\0\0AVI ", "expected a WAV file"),
     "cut in the header": (riff(fmt(), chunk(b"data", RAW))[:10], "expected a WAV file"),
     "only the outer header": (riff(), "'fmt ' chunk that describes the samples, found none"),

@@ -10,6 +10,7 @@ import pytest
 
 from voxtral.errors import DeviceError, ModelFileError
 from voxtral.protocol import EVENTS
+from voxtral.shards import MemorySource
 from voxtral.worker import Worker
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +41,14 @@ class ListHost:
     def content(self, buffer):
         return bytes(buffer)
 
-    async def fetch(self, url, on_progress=None):
+    async def fetch(self, url):
         path = ROOT / url.removeprefix("http://localhost/")
         if not path.exists():
             raise ModelFileError(f"{url}: not found (HTTP 404); check the address")
-        data = path.read_bytes()
-        if on_progress:
-            on_progress(len(data), len(data))
-        return data
+        return path.read_bytes()
+
+    async def open_source(self, url):
+        return MemorySource(await self.fetch(url), url)
 
     async def open_gpu(self):
         raise DeviceError("this browser has no WebGPU")
@@ -129,6 +130,24 @@ def test_loading_reports_stages_then_what_the_model_is():
     assert [m["state"] for m in messages if m["type"] == "state"] == ["loading", "ready"]
 
 
+def test_a_software_gpu_is_left_alone_unless_asked_for(device):
+    class SoftwareHost(ListHost):
+        async def open_gpu(self):
+            assert device.info.is_software
+            return device
+
+    async def main(backend):
+        host = SoftwareHost()
+        worker = Worker(host)
+        worker.receive(load(backend=backend))
+        ready = await host.until("ready")
+        worker._runner.cancel()
+        return ready["backend"], ready["is_software"]
+
+    assert asyncio.run(main(None)) == ("numpy", True)
+    assert asyncio.run(main("numpy")) == ("numpy", False)
+
+
 def test_a_file_becomes_words_progress_and_a_result():
     async def scenario(host, worker):
         worker.receive(transcribe(1, "digits 1.wav", (SAMPLES / "digits_1.wav").read_bytes()))
@@ -205,7 +224,8 @@ def test_recordings_wait_for_each_other_and_nothing_is_lost():
         worker.receive({"type": "stop", "session": 1})
         return [(await host.until("done", session))["result"]["text"] for session in (1, 2, 3)]
 
-    assert with_worker(scenario) == ["snowboy snowboy snowboy jarvis", "one four one seven", "four seven nine three three"]
+    texts = ["snowboy snowboy snowboy jarvis", "one four one seven", "four seven nine three three"]
+    assert with_worker(scenario) == texts
 
 
 def test_cancel_stops_a_file_and_one_that_waits():

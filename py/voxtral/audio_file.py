@@ -1,5 +1,6 @@
 """Audio files on CPython: WAV by our own reader, everything else through PyAV when it is installed."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from voxtral.errors import AudioError
 from voxtral.resample import resample
 from voxtral.sound import Sound, to_mono
 from voxtral.wav import is_wav, read_wav
+
+LENGTH_IS_DECLARED = ("flac", "mp4", "webm")  # of other formats FFmpeg only guesses how long they are
+LENGTH_TOLERANCE_S = 0.5
 
 
 def read_audio(path: Path) -> tuple[NDArray[np.float32], list[str]]:
@@ -35,24 +39,43 @@ def samples_from_sound(sound: Sound, name: str) -> tuple[NDArray[np.float32], li
 
 
 def _decode_with_av(data: bytes, name: str) -> Sound:
-    import io
-
+    """Every packet that can be decoded; a notice says if some could not, or if the file claims to be longer."""
     try:
         import av
     except ImportError as error:
         raise AudioError(
             f"{name}: only WAV can be read without PyAV; run `pip install 'voxtral[audio]'` or convert it to WAV"
         ) from error
+    blocks: list[NDArray[Any]] = []
+    failure: Exception | None = None
+    rate, claimed_s = 0, 0.0
+    resampler = av.AudioResampler(format="fltp")
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp")
-            blocks: list[NDArray[Any]] = []
-            for frame in container.decode(stream):
-                blocks += [part.to_ndarray() for part in resampler.resample(frame)]
-            rate = stream.rate
+            rate = int(stream.rate)
+            if any(format in container.format.name for format in LENGTH_IS_DECLARED):
+                claimed_s = (container.duration or 0) / 1e6  # microseconds
+            for packet in container.demux(stream):
+                try:
+                    blocks += [part.to_ndarray() for frame in packet.decode() for part in resampler.resample(frame)]
+                except av.FFmpegError as error:
+                    failure = error
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise AudioError(f"{name}: no audio could be decoded ({error}); expected WAV, MP3, M4A, Ogg, FLAC or WebM") from error
+        failure = error
     if not blocks:
-        raise AudioError(f"{name}: holds no audio samples; check that the file is complete")
-    return Sound(np.concatenate(blocks, axis=1).astype(np.float32), int(rate), [])
+        reason = getattr(failure, "strerror", None) or "no sound in it"
+        raise AudioError(
+            f"{name}: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing that can be decoded ({reason}); "
+            "check that it is a sound file and complete"
+        ) from failure
+    channels = np.concatenate(blocks, axis=1).astype(np.float32)
+    present_s = channels.shape[1] / rate
+    notices = []
+    if present_s < claimed_s - LENGTH_TOLERANCE_S:
+        notices.append(
+            f"{name}: its header claims {claimed_s:.2f} s of sound; the {present_s:.2f} s that are there were read."
+        )
+    elif failure is not None:
+        notices.append(f"{name}: parts of it are damaged and were left out; {present_s:.2f} s were read.")
+    return Sound(channels, rate, notices)

@@ -6,6 +6,7 @@ several files the others are still transcribed.
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import sys
@@ -40,6 +41,8 @@ DEMO_MODEL = Path(__file__).resolve().parents[2] / "static" / "model"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be bytes that are no text
     try:
         exit_code: int = asyncio.run(options.command(options))
         return exit_code
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tokens = commands.add_parser("tokens", help="an audio file to token ids, as JSON")
     tokens.add_argument("file", type=Path, metavar="FILE")
-    tokens.add_argument("--chunk", type=int, default=0, metavar="SAMPLES", help="feed so many samples at a time; 0: all")
+    tokens.add_argument("--chunk", type=int, default=0, metavar="SAMPLES", help="feed so many at a time; 0: all")
     tokens.add_argument("--dump", type=Path, metavar="OUT.npz", help="also write every stage: mel, conv2, …, logits")
     _add_engine_options(tokens)
     tokens.set_defaults(command=_tokens)
@@ -105,7 +108,9 @@ async def _transcribe(options: argparse.Namespace) -> int:
     return 1 if n_failed else 0
 
 
-async def _transcribe_file(file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig, as_json: bool) -> None:
+async def _transcribe_file(
+    file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig, as_json: bool
+) -> None:
     samples, notices = read_audio(file)
     for sentence in notices:
         print(f"voxtral: {sentence}", file=sys.stderr)
@@ -179,7 +184,8 @@ def _read_tekken(path: Path) -> Tekken:
     try:
         return Tekken.from_json(path.read_bytes(), str(path))
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror}); the tokenizer belongs beside the model") from error
+        sentence = f"{path}: cannot be read ({error.strerror}); the tokenizer belongs beside the model"
+        raise ModelFileError(sentence) from error
 
 
 async def _open_ops(backend: str | None) -> AnyOps:
@@ -193,8 +199,7 @@ async def _open_ops(backend: str | None) -> AnyOps:
     except (DeviceError, ImportError) as error:
         reason = str(error) if isinstance(error, DeviceError) else "the package wgpu is not installed"
         if backend == "webgpu":
-            raise DeviceError(f"{reason}; install it with `pip install 'voxtral[gpu]'`, or use --backend numpy") from error
+            sentence = f"{reason}; install it with `pip install 'voxtral[gpu]'`, or use --backend numpy"
+            raise DeviceError(sentence) from error
         print(f"voxtral: computing on the CPU with numpy, because {reason}", file=sys.stderr)
         return ReferenceOps()
-
-

@@ -22,9 +22,10 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # state: loading, ready, listening, transcribing, failed
     "state": ("state",),
-    # stage: weights (bytes fetched), gpu (bytes moved to it), warmup (tokens of the silent prefix)
+    # stage: weights (bytes on their way to the device), gpu (programs compiled), warmup (tokens of the silent prefix)
     "progress": ("stage", "done", "total"),
-    # backend: webgpu or numpy; adapter: name for people; vocabulary: list of words, or null for an open one
+    # backend: webgpu or numpy; adapter: name for people; is_software: the GPU here is a CPU pretending (numpy is
+    # faster then, and taken unless webgpu was asked for); vocabulary: list of words, or null for an open one
     "ready": ("backend", "adapter", "is_software", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"),
     # text: what to append to the transcript; words: those now complete, {text, start, end} in seconds
     "words": ("session", "text", "words"),

@@ -63,14 +63,16 @@ def make_random(config: ModelConfig, folder: Path, seed: int = 1, shard_bytes: i
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if others := [path.name for path in folder.iterdir() if path.suffix == ".gguf" or path.name.startswith("shard-")]:
-            raise ConfigError(f"{folder} already holds weights ({', '.join(sorted(others))}); choose an empty folder")
+        names = sorted(path.name for path in folder.iterdir())
+        if others := [name for name in names if name.endswith(".gguf") or name.startswith("shard-")]:
+            raise ConfigError(f"{folder} already holds weights ({', '.join(others)}); choose an empty folder")
         (folder / "tekken.json").write_text(json.dumps(random_tekken(config.decoder.vocab_size)))
         with _ShardWriter(folder, shard_bytes) as out:
             _write_gguf(config, np.random.Generator(np.random.SFC64(seed)), out)
         return out.finish()
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror}); check the space and the permissions") from error
+        sentence = f"{folder}: cannot be written ({error.strerror}); check the space and the permissions"
+        raise ConfigError(sentence) from error
 
 
 def _write_gguf(config: ModelConfig, rng: np.random.Generator, out: "_ShardWriter") -> None:
@@ -121,7 +123,8 @@ def _matrix(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Iter
         blocks["scale"] = np.where(draw & 1, size, -size)
         if name == TOKEN_EMBEDDINGS and first:
             n_row_blocks = n_cols // WEIGHTS_PER_BLOCK
-            blocks["scale"][EOS_TOKEN * n_row_blocks : (EOS_TOKEN + 1) * n_row_blocks] = 0  # `</s>` is never the maximum
+            # `</s>` is never the maximum.
+            blocks["scale"][EOS_TOKEN * n_row_blocks : (EOS_TOKEN + 1) * n_row_blocks] = 0
         first = False
         n_left -= n_blocks
         yield blocks

@@ -13,11 +13,20 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from voxtral.errors import ModelFileError
 
+DEVICE_ALIGNMENT = 4  # bytes; of what can be written to a GPU buffer
+
 SHARD_NAME = re.compile(r"(?P<stem>shard-|.+\.gguf[.-](?:part[.-]?)?)(?P<index>[a-z]{2,4}|\d+)")
+
+
+class Piece(NamedTuple):
+    """Part of a range of bytes on its way to a device."""
+
+    n_bytes: int
+    data: Any  # bytes, or in the browser a typed array that never enters Python's memory
 
 
 class ByteSource(Protocol):
@@ -33,6 +42,9 @@ class ByteSource(Protocol):
 
     async def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Exactly n_bytes from offset. Raises ModelFileError if they are not all there."""
+
+    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
+        """The same for a device; cheapest when called with rising offsets."""
 
 
 def require_range(name: str, size: int, offset: int, n_bytes: int) -> None:
@@ -55,6 +67,9 @@ class MemorySource:
     async def read_at(self, offset: int, n_bytes: int) -> bytes:
         require_range(self.name, self.n_bytes, offset, n_bytes)
         return bytes(self._data[offset : offset + n_bytes])
+
+    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
+        return Piece(n_bytes, await self.read_at(offset, n_bytes))
 
 
 class FileSource:
@@ -80,6 +95,9 @@ class FileSource:
         if len(data) != n_bytes:  # the file shrank since it was measured
             raise ModelFileError(f"{self.name}: expected {n_bytes} bytes at byte {offset}, found {len(data)}")
         return data
+
+    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
+        return Piece(n_bytes, await self.read_at(offset, n_bytes))
 
 
 class ShardedCursor:
@@ -111,6 +129,16 @@ class ShardedCursor:
     async def read_at(self, offset: int, n_bytes: int) -> bytes:
         parts = [await self._sources[shard].read_at(local, n) for shard, local, n in self.slices(offset, n_bytes)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def pieces_at(self, offset: int, n_bytes: int) -> list[Piece]:
+        """A range for a device, in parts that are multiples of 4 long except for the last."""
+        slices = self.slices(offset, n_bytes)
+        if any(n % DEVICE_ALIGNMENT for _, _, n in slices[:-1]):
+            return [Piece(n_bytes, await self.read_at(offset, n_bytes))]
+        return [await self._sources[shard].piece_at(local, n) for shard, local, n in slices]
+
+    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
+        return Piece(n_bytes, await self.read_at(offset, n_bytes))
 
     def seek(self, offset: int) -> None:
         """Set the position of the next `read`; may be the end."""

@@ -1,7 +1,8 @@
 """Sound as it came in, and how several channels become one.
 
 The model hears mono. Channels are averaged, as the reference does, unless they cancel each other out
-(stereo wired in opposite phase): then the loudest one is taken. Levels are left alone.
+(stereo wired in opposite phase): then the loudest one is taken. A constant offset, which a bad sound card
+adds and nobody hears, is taken out. Levels are left alone.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from voxtral.errors import AudioError
 
 MIN_SAMPLES = 2
 CANCELLED = 0.01  # the average has less than this share of the loudest channel's energy: -20 dB
+OFFSET = 0.1  # a mean beyond this share of the sound's own RMS is no part of the sound
 MAX_MAGNITUDE = 1e30  # beyond this, or NaN: no sound
 SAMPLES_PER_SLAB = 1 << 20  # bounds the intermediates of an hour-long file
 
@@ -41,15 +43,18 @@ def to_mono(sound: Sound, name: str) -> tuple[NDArray[np.float32], list[str]]:
     n_bad = sum(int(np.count_nonzero(_is_bad(slab))) for slab in _slabs(channels))
     if n_bad:
         channels = without_bad(channels)
-        notices.append(f"{name}: {n_bad} samples are not finite numbers and were taken as silence.")
-    if n_channels == 1:
-        return channels[0], notices
+        are, were = ("is not a finite number", "was") if n_bad == 1 else ("are not finite numbers", "were")
+        notices.append(f"{name}: {n_bad} sample{'s' * (n_bad != 1)} {are} and {were} taken as silence.")
     mono = channels.mean(axis=0, dtype=np.float32)
-    energies = _energies(channels)
-    loudest = int(np.argmax(energies))
-    if _energies(mono[None])[0] < CANCELLED * energies[loudest]:
-        notices.append(f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used.")
-        return channels[loudest], notices
+    mean, energy = _mean_and_energy(mono[None])
+    if n_channels > 1:
+        means, energies = _mean_and_energy(channels)
+        loudest = int(np.argmax(energies))
+        if energy[0] < CANCELLED * energies[loudest]:
+            notices.append(f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used.")
+            mono, mean, energy = channels[loudest], means[loudest:], energies[loudest:]
+    if abs(mean[0]) > OFFSET * np.sqrt(energy[0]):
+        mono = mono - np.float32(mean[0])
     return mono, notices
 
 
@@ -67,8 +72,8 @@ def _slabs(channels: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield channels[:, start : start + SAMPLES_PER_SLAB]
 
 
-def _energies(channels: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean square of each channel around its own mean: a DC offset is not sound."""
+def _mean_and_energy(channels: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of each channel, and its mean square around that: an offset is not sound."""
     n_samples = channels.shape[1]
     total = np.zeros(len(channels))
     squares = np.zeros(len(channels))
@@ -76,5 +81,6 @@ def _energies(channels: NDArray[np.float32]) -> NDArray[np.float64]:
         values = slab.astype(np.float64)
         total += values.sum(axis=1)
         squares += (values * values).sum(axis=1)
-    energies: NDArray[np.float64] = squares / n_samples - (total / n_samples) ** 2
-    return np.maximum(energies, 0)
+    means: NDArray[np.float64] = total / n_samples
+    energies: NDArray[np.float64] = np.maximum(squares / n_samples - means * means, 0)
+    return means, energies

@@ -57,11 +57,11 @@ def is_wav(data: bytes) -> bool:
 def read_wav(data: bytes, name: str) -> Sound:
     """The samples of a WAV file. Raises AudioError if there are none, or in no format we read."""
     if not data:
-        raise AudioError(f"{name}: expected a WAV file, found an empty file; record or export it again")
+        raise AudioError(f"{name}: expected sound, found an empty file; record or export it again")
     if not is_wav(data):
         raise AudioError(
-            f"{name}: expected a WAV file (RIFF … WAVE), found a file that begins with {bytes(data[:12])!r}; "
-            "if it is another audio format, give it its own file extension"
+            f"{name}: expected a WAV file, found one that begins with {_shown(data[:12])}; "
+            "if it is sound in another format, give it that format's file extension"
         )
     chunks = _find_chunks(data)
     if chunks.fmt is None:
@@ -78,6 +78,12 @@ def read_wav(data: bytes, name: str) -> Sound:
     raw = memoryview(data)[chunks.data_start : chunks.data_start + n_frames * form.frame_bytes]
     samples = _decode(raw, form).reshape(n_frames, form.n_channels)
     return Sound(np.ascontiguousarray(samples.T), form.sample_rate, notices)
+
+
+def _shown(start: bytes) -> str:
+    """The first bytes of a file, as text if they are text."""
+    text = " ".join(start.decode("ascii", "replace").split())
+    return f"the text “{text}”" if start.isascii() and text.isprintable() and text else f"the bytes {start.hex(' ')}"
 
 
 def _find_chunks(data: bytes) -> _Chunks:

@@ -223,7 +223,9 @@ def _check_dimensions(name: str, config: ModelConfig) -> None:
             raise ModelFileError(f"{name}: expected the {what} to be a multiple of {WEIGHTS_PER_BLOCK}, found {width}")
     for what, head_dim in (("encoder", encoder.head_dim), ("decoder", decoder.head_dim)):
         if head_dim > MAX_HEAD_DIM:
-            raise ModelFileError(f"{name}: expected the {what} head size to be at most {MAX_HEAD_DIM}, found {head_dim}")
+            raise ModelFileError(
+                f"{name}: expected the {what} head size to be at most {MAX_HEAD_DIM}, found {head_dim}"
+            )
     if decoder.vocab_size <= N_SPECIAL_TOKENS:
         raise ModelFileError(
             f"{name}: expected a vocabulary of more than {N_SPECIAL_TOKENS} tokens, found {decoder.vocab_size}"

@@ -26,12 +26,13 @@ from voxtral.decoding import Addition
 from voxtral.errors import AudioError, ConfigError, DeviceError, ModelFileError, VoxtralError
 from voxtral.gpu.device import Device
 from voxtral.model.layers import AnyOps
+from voxtral.model.loader import Progress
 from voxtral.model.voxtral import Voxtral
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.protocol import EVENTS, REQUESTS
 from voxtral.resample import Resampler
-from voxtral.shards import MemorySource, ShardedCursor, weight_names
+from voxtral.shards import ByteSource, MemorySource, ShardedCursor, weight_names
 from voxtral.sound import Sound, without_bad
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
@@ -59,8 +60,11 @@ class Host(Protocol):
     def content(self, buffer: Any) -> bytes:
         """Copy an ArrayBuffer from a message."""
 
-    async def fetch(self, url: str, on_progress: Callable[[int, int | None], None] | None = None) -> bytes:
+    async def fetch(self, url: str) -> bytes:
         """A resource, whole; raises ModelFileError with the URL and what went wrong."""
+
+    async def open_source(self, url: str) -> ByteSource:
+        """A resource to read in pieces that a device takes without a detour; raises ModelFileError."""
 
     async def open_gpu(self) -> Device:
         """A device on this machine's GPU; raises DeviceError when there is none."""
@@ -198,14 +202,12 @@ class Worker:
         self._streaming = StreamingConfig(
             delay_ms, DEFAULT_LEFT_PAD_TOKENS if left_pad_tokens is None else left_pad_tokens
         )
-        source, self._tekken = await self._fetch_model(model_url)
-        ops, device = await self._open_ops(backend)
+        urls, self._tekken = await self._find_model(model_url)
+        gpu = await self._open_gpu(backend)
+        device = None if backend is None and gpu and gpu.info.is_software else gpu  # the CPU itself is faster
+        ops: AnyOps = WebGpuOps(device) if device else ReferenceOps()
 
-        async def on_weights(done: int, total: int) -> None:
-            self._post("progress", stage="gpu", done=done, total=total)
-            await asyncio.sleep(0)
-
-        self._model = await Voxtral.load(ops, source, on_weights)
+        self._model = await Voxtral.load(ops, await self._open_sources(urls, device), self._progress("weights"))
         self._tekken.require(self._model.config.decoder.vocab_size)
         n_parameters = self._model.n_parameters
         if device is None and n_parameters > MAX_CPU_PARAMETERS:
@@ -213,13 +215,13 @@ class Worker:
                 f"this model has {n_parameters / 1e9:.1f} billion parameters and needs WebGPU, which this browser does "
                 "not offer here; use a current Chrome, Edge or Safari on a machine with a GPU, or the demo model"
             )
-        await self._warm_up(self._model)
+        await self._model.warm_up(self._streaming, self._progress("gpu"), self._progress("warmup"))
         metadata = self._model.metadata
         self._post(
             "ready",
             backend="numpy" if device is None else "webgpu",
             adapter="CPU (numpy)" if device is None else device.info.name,
-            is_software=device is None or device.info.is_software,
+            is_software=gpu is not None and gpu.info.is_software,
             model=str(metadata.get("general.name", model_url.rsplit("/", 1)[-1])),
             description=str(metadata.get("general.description", "")),
             vocabulary=self._tekken.words(),
@@ -227,21 +229,19 @@ class Worker:
             left_pad_tokens=self._streaming.left_pad_tokens,
         )
 
-    async def _fetch_model(self, model_url: str) -> tuple[ShardedCursor, Tekken]:
-        """The weights at model_url, a .gguf file or a folder with a manifest.json, and the tekken.json beside them."""
+    async def _find_model(self, model_url: str) -> tuple[list[str], Tekken]:
+        """URLs of the weights, a .gguf file or what a folder's manifest.json lists, and the tekken.json there."""
         folder, _, name = model_url.rpartition("/")
         names = [name] if name.endswith(".gguf") else await self._shard_names(f"{folder}/manifest.json")
         tekken_url = f"{folder}/tekken.json"
         tekken = Tekken.from_json(await self._host.fetch(tekken_url), tekken_url)
-        shards = []
-        for index, shard in enumerate(names):
+        return [f"{folder}/{name}" for name in names], tekken
 
-            def on_bytes(done: int, total: int | None, index: int = index) -> None:
-                total = total or done
-                self._post("progress", stage="weights", done=index * total + done, total=len(names) * total)
-
-            shards.append(MemorySource(await self._host.fetch(f"{folder}/{shard}", on_bytes), shard))
-        return ShardedCursor(shards), tekken
+    async def _open_sources(self, urls: list[str], device: Device | None) -> ShardedCursor:
+        """Straight from the network for a GPU; through Python's memory for numpy."""
+        if device:
+            return ShardedCursor([await self._host.open_source(url) for url in urls])
+        return ShardedCursor([MemorySource(await self._host.fetch(url), url) for url in urls])
 
     async def _shard_names(self, manifest_url: str) -> list[str]:
         """Names of a folder's weight files, in the order of their bytes."""
@@ -253,24 +253,25 @@ class Worker:
             ) from error
         return weight_names(names, manifest_url)
 
-    async def _open_ops(self, backend: str | None) -> tuple[AnyOps, Device | None]:
-        """The GPU, or numpy when asked for or when there is no GPU."""
+    async def _open_gpu(self, backend: str | None) -> Device | None:
+        """The GPU, None when numpy was asked for or there is none. Raises DeviceError if WebGPU was asked for."""
         if backend == "numpy":
-            return ReferenceOps(), None
+            return None
         try:
-            device = await self._host.open_gpu()
+            return await self._host.open_gpu()
         except DeviceError:
             if backend == "webgpu":
                 raise
-            return ReferenceOps(), None
-        return WebGpuOps(device), device
+            return None
 
-    async def _warm_up(self, model: Voxtral) -> None:
-        async def on_prefix(done: int, total: int) -> None:
-            self._post("progress", stage="warmup", done=done, total=total)
+    def _progress(self, stage: str) -> Progress:
+        """A callback that tells the page, and lets messages in."""
+
+        async def report(done: int, total: int) -> None:
+            self._post("progress", stage=stage, done=done, total=total)
             await asyncio.sleep(0)
 
-        await model.warm_up(self._streaming, on_prefix)
+        return report
 
     # -- running --------------------------------------------------------------------------------
     async def _run(self, job: _Job) -> None:

@@ -1,8 +1,8 @@
 """The door to the browser, and the only module that imports js and pyodide.
 
-`open_browser` gives a Device over navigator.gpu; `fetch_bytes`, `Port`, `to_float32`, `to_bytes` and `now_ms` are
-the little else that Python needs from JavaScript. Manners: descriptors are converted once, JS handles are kept in
-JS arrays, and a submit costs a handful of calls however many dispatches it replays (app/tape.js).
+`open_browser` gives a Device over navigator.gpu; `HttpSource`, `fetch_bytes`, `Port`, `to_float32`, `to_bytes` and
+`now_ms` are the little else that Python needs from JavaScript. Manners: descriptors are converted once, JS handles are
+kept in JS arrays, and a submit costs a handful of calls however many dispatches it replays (app/tape.js).
 """
 
 import asyncio
@@ -21,9 +21,12 @@ from pyodide.ffi import (  # type: ignore[import-not-found]
 )
 
 from voxtral.errors import DeviceError, ModelFileError, ShaderError
-from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits
+from voxtral.gpu.device import WANTED_FEATURES, AdapterInfo, Binding, Dispatch, Limits
+from voxtral.shards import Piece, require_range
 
 SMALLEST_STAGING_BYTES = 256
+HTTP_PARTIAL_CONTENT = 206
+MAX_SKIP_BYTES = 1 << 20
 SOFTWARE_NAMES = ("swiftshader", "llvmpipe", "lavapipe", "software", "basic render")
 BINDING_TYPES = {"read": "read-only-storage", "read_write": "storage", "uniform": "uniform"}
 
@@ -42,6 +45,7 @@ class BrowserDevice:
         self._device = device
         self._queue = device.queue
         self._replay = replay
+        self._prelude = "enable subgroups; " if "subgroups" in info.features else ""  # no newline: errors name lines
         self._staging: dict[int, list[Any]] = {}
         self._failure: DeviceError | None = None
         self._on_lost: Callable[[DeviceError], None] | None = None
@@ -69,6 +73,9 @@ class BrowserDevice:
         buffer.destroy()
 
     def write(self, buffer: Any, offset: int, data: Any) -> None:
+        if isinstance(data, JsProxy):  # a typed array: only a reference passes through Python
+            self._queue.writeBuffer(buffer, offset, data)
+            return
         proxy = create_proxy(memoryview(data).cast("B"))
         view = proxy.getBuffer("u8")  # the bytes where they lie in the WebAssembly heap; writeBuffer copies them
         try:
@@ -111,7 +118,7 @@ class BrowserDevice:
             for i, access in enumerate(bindings)
         ]
         device.pushErrorScope("validation")  # or a faulty kernel would count as a lost device
-        module = device.createShaderModule(_object({"label": label, "code": wgsl}))
+        module = device.createShaderModule(_object({"label": label, "code": self._prelude + wgsl}))
         layout = device.createBindGroupLayout(_object({"label": label, "entries": entries}))
         whole_layout = device.createPipelineLayout(_object({"bindGroupLayouts": [layout]}))
         scope = device.popErrorScope()
@@ -143,6 +150,25 @@ class BrowserDevice:
         self._replay(encoder, to_js(tapes))
         self._queue.submit(to_js([encoder.finish()]))
 
+    async def time_ms(self, tapes: Sequence[Any]) -> float | None:
+        if "timestamp-query" not in self.info.features:
+            self.submit(tapes)
+            await self._queue.onSubmittedWorkDone()
+            return None
+        queries = self._device.createQuerySet(_object({"type": "timestamp", "count": 2}))
+        usage = js.GPUBufferUsage
+        times = self._device.createBuffer(_object({"size": 16, "usage": usage.QUERY_RESOLVE | usage.COPY_SRC}))
+        writes = {"querySet": queries, "beginningOfPassWriteIndex": 0, "endOfPassWriteIndex": 1}
+        encoder = self._device.createCommandEncoder()
+        self._replay(encoder, to_js(tapes), _object({"timestampWrites": writes}))
+        encoder.resolveQuerySet(queries, 0, 2, times, 0)
+        self._queue.submit(to_js([encoder.finish()]))
+        start, end = np.frombuffer(await self.read(times, 0, 16), np.uint64).tolist()
+        queries.destroy()
+        times.destroy()
+        milliseconds: float = (end - start) / 1e6
+        return milliseconds
+
     def destroy(self) -> None:
         self._device.destroy()
 
@@ -167,7 +193,9 @@ class BrowserDevice:
 async def open_browser(replay: Any, default_limits: bool = False) -> BrowserDevice:
     """A device on the browser's GPU; `replay` is the function of app/tape.js.
 
-    default_limits: refuse buffers beyond what every WebGPU adapter grants. Raises DeviceError without WebGPU.
+    default_limits: ask for no more than every WebGPU adapter grants, and no optional feature.
+
+    Raises DeviceError without WebGPU.
     """
     gpu = getattr(js.navigator, "gpu", None)
     if not gpu:
@@ -176,7 +204,9 @@ async def open_browser(replay: Any, default_limits: bool = False) -> BrowserDevi
     if not adapter:
         raise DeviceError("the browser found no GPU that WebGPU may use; check that hardware acceleration is on")
     limits = Limits()
+    features: list[str] = []
     if not default_limits:
+        features = [name for name in WANTED_FEATURES if adapter.features.has(name)]
         granted = adapter.limits
         limits = Limits(
             max_buffer_size=granted.maxBufferSize,
@@ -187,45 +217,107 @@ async def open_browser(replay: Any, default_limits: bool = False) -> BrowserDevi
         "maxStorageBufferBindingSize": limits.max_storage_buffer_binding_size,
     }
     try:
-        device = await adapter.requestDevice(_object({"requiredLimits": required}))
+        device = await adapter.requestDevice(_object({"requiredLimits": required, "requiredFeatures": features}))
     except JsException as error:
         raise DeviceError(f"the GPU gave no WebGPU device: {_line(error)}") from error
-    return BrowserDevice(device, _adapter_info(adapter, device), limits, replay)
+    return BrowserDevice(device, _adapter_info(adapter, features), limits, replay)
 
 
-def _adapter_info(adapter: Any, device: Any) -> AdapterInfo:
+def _adapter_info(adapter: Any, features: Sequence[str]) -> AdapterInfo:
     info = adapter.info
     words = [info.vendor, info.architecture, info.device, info.description]
     full_name = " ".join(words).lower()
     is_software = bool(getattr(info, "isFallbackAdapter", False)) or any(name in full_name for name in SOFTWARE_NAMES)
     name = info.description or " ".join(word for word in words[:3] if word) or "WebGPU adapter"
-    return AdapterInfo(name, "WebGPU", is_software, frozenset(device.features))
+    return AdapterInfo(name, "WebGPU", is_software, frozenset(features))
 
 
 # -- the rest of the browser ------------------------------------------------------------------------
-async def fetch_bytes(url: str, on_progress: Callable[[int, int | None], None] | None = None) -> bytes:
-    """The body of `url`, whole; on_progress(bytes so far, total bytes or None). Raises ModelFileError."""
+async def fetch_bytes(url: str) -> bytes:
+    """The body of `url`, whole. Raises ModelFileError."""
+    response = await _fetch(url, {})
     try:
-        response = await js.fetch(url)
+        data: bytes = (await response.arrayBuffer()).to_bytes()
     except JsException as error:
-        raise ModelFileError(f"{url} could not be fetched ({error}); is the server still running?") from error
+        raise ModelFileError(f"{url} broke off ({_line(error)}); try again") from error
+    return data
+
+
+class HttpSource:
+    """A file behind an address, as a `shards.ByteSource`: reads forwards through one response at a time.
+
+    What goes to the device stays in JavaScript: a read fills one ArrayBuffer, which `piece_at` hands on.
+    """
+
+    def __init__(self, url: str, n_bytes: int) -> None:
+        self.name = url
+        self.n_bytes = n_bytes
+        self._reader: Any = None
+        self._position = 0  # of the reader
+
+    @classmethod
+    async def open(cls, url: str) -> "HttpSource":
+        """Ask for the size. Raises ModelFileError."""
+        response = await _fetch(url, {"method": "HEAD"})
+        length = response.headers.get("content-length")
+        if not length:
+            raise ModelFileError(f"{url}: expected a server that tells the file's size, this one does not")
+        return cls(url, int(length))
+
+    async def read_at(self, offset: int, n_bytes: int) -> bytes:
+        data: bytes = (await self._read(offset, n_bytes)).to_bytes()
+        return data
+
+    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
+        return Piece(n_bytes, await self._read(offset, n_bytes))
+
+    async def _read(self, offset: int, n_bytes: int) -> Any:
+        """A Uint8Array of exactly these bytes."""
+        require_range(self.name, self.n_bytes, offset, n_bytes)
+        if self._reader is None or offset != self._position:
+            await self._seek(offset)
+        return await self._next(n_bytes)
+
+    async def _next(self, n_bytes: int) -> Any:
+        try:
+            view = js.Uint8Array.new(js.ArrayBuffer.new(n_bytes))
+            step = await self._reader.read(view, _object({"min": n_bytes}))
+        except JsException as error:
+            self._reader = None
+            sentence = f"{self.name} broke off at byte {self._position} ({_line(error)}); try again"
+            raise ModelFileError(sentence) from error
+        if step.done or step.value.byteLength != n_bytes:
+            self._reader = None
+            raise ModelFileError(
+                f"{self.name}: expected {n_bytes} bytes at byte {self._position}, the server sent fewer; try again"
+            )
+        self._position += n_bytes
+        return step.value
+
+    async def _seek(self, offset: int) -> None:
+        self.close()
+        response = await _fetch(self.name, {"headers": {"Range": f"bytes={offset}-"}})
+        self._reader = response.body.getReader(_object({"mode": "byob"}))
+        self._position = offset if response.status == HTTP_PARTIAL_CONTENT else 0
+        while self._position < offset:  # a server without ranges sends all of it
+            await self._next(min(MAX_SKIP_BYTES, offset - self._position))
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+
+async def _fetch(url: str, options: Mapping[str, Any]) -> Any:
+    """A response with a good status. Raises ModelFileError."""
+    try:
+        response = await js.fetch(url, _object(options))
+    except JsException as error:
+        raise ModelFileError(f"{url} could not be fetched ({_line(error)}); is the server still running?") from error
     if not response.ok:
         raise ModelFileError(f"expected a file at {url}, the server answered {response.status} {response.statusText}")
-    length = response.headers.get("content-length")
-    encoded = response.headers.get("content-encoding")  # then content-length counts other bytes than we see
-    total = int(length) if length and not encoded else None
-    reader = response.body.getReader()
-    chunks: list[bytes] = []
-    done = 0
-    try:
-        while not (step := await reader.read()).done:
-            chunks.append(step.value.to_bytes())
-            done += len(chunks[-1])
-            if on_progress is not None:
-                on_progress(done, total)
-    except JsException as error:
-        raise ModelFileError(f"{url} broke off after {done} of {total or '?'} bytes ({error}); try again") from error
-    return b"".join(chunks)
+    return response
 
 
 class Port:

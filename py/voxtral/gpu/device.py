@@ -28,12 +28,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """Who computes: names for people, and whether it is a CPU pretending (SwiftShader, llvmpipe)."""
+    """Who computes: names for people, and whether it is a CPU pretending (SwiftShader, llvmpipe).
+
+    features: optional WebGPU features the device was given, by their names in the specification.
+    """
 
     name: str
     backend: str
     is_software: bool
     features: frozenset[str] = frozenset()
+
+
+# Optional features that are asked for wherever the adapter has them; nothing needs them.
+WANTED_FEATURES = ("subgroups", "timestamp-query")
 
 
 class Binding(NamedTuple):
@@ -78,6 +85,7 @@ class Device(Protocol):
     ) -> Any:
         """Compile entry point `main`. bindings: 'read', 'read_write' or 'uniform' for each @binding of @group(0).
 
+        What `wgsl` uses of the device's features the device enables itself: Tint demands `enable`, naga refuses it.
         Raises ShaderError with the compiler's words and line."""
 
     def create_bind_group(self, pipeline: Any, bindings: Sequence[Binding]) -> Any:
@@ -88,6 +96,9 @@ class Device(Protocol):
 
     def submit(self, tapes: Sequence[Any]) -> None:
         """Run tapes in order, in one compute pass and one command buffer; does not wait."""
+
+    async def time_ms(self, tapes: Sequence[Any]) -> float | None:
+        """Run tapes like `submit` and wait; the GPU's own milliseconds for the pass, None if it cannot tell."""
 
     def destroy(self) -> None:
         """Release the device and everything on it."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import wgpu  # type: ignore[import-untyped]
 
 from voxtral.errors import DeviceError, ShaderError
-from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits
+from voxtral.gpu.device import WANTED_FEATURES, AdapterInfo, Binding, Dispatch, Limits
 
 STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 UNIFORM = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
@@ -28,6 +28,8 @@ OTHER_DEFAULT_LIMITS = {
     "max-compute-workgroup-size-y": 256,
     "max-compute-workgroup-size-z": 64,
 }
+
+FEATURE_NAMES = {"subgroups": "subgroup"}  # where wgpu's differ from the specification's
 
 
 class NativePipeline(NamedTuple):
@@ -98,14 +100,31 @@ class NativeDevice:
 
     def submit(self, tapes: Sequence[Any]) -> None:
         encoder = self._device.create_command_encoder()
-        compute_pass = encoder.begin_compute_pass()
+        self._replay(encoder.begin_compute_pass(), tapes)
+        self._device.queue.submit([encoder.finish()])
+
+    def _replay(self, compute_pass: Any, tapes: Sequence[Any]) -> None:
         for tape in tapes:
             for pipeline, bind_group, grid in tape:
                 compute_pass.set_pipeline(pipeline)
                 compute_pass.set_bind_group(0, bind_group)
                 compute_pass.dispatch_workgroups(*grid)
         compute_pass.end()
+
+    async def time_ms(self, tapes: Sequence[Any]) -> float | None:
+        if "timestamp-query" not in self.info.features:
+            self.submit(tapes)
+            await self._device.queue.on_submitted_work_done_async()
+            return None
+        queries = self._device.create_query_set(type="timestamp", count=2)
+        times = self._device.create_buffer(size=16, usage=wgpu.BufferUsage.QUERY_RESOLVE | wgpu.BufferUsage.COPY_SRC)
+        writes = {"query_set": queries, "beginning_of_pass_write_index": 0, "end_of_pass_write_index": 1}
+        encoder = self._device.create_command_encoder()
+        self._replay(encoder.begin_compute_pass(timestamp_writes=writes), tapes)
+        encoder.resolve_query_set(queries, 0, 2, times, 0)
         self._device.queue.submit([encoder.finish()])
+        start, end = self._device.queue.read_buffer(times).cast("Q").tolist()
+        return float(end - start) / 1e6
 
     def destroy(self) -> None:
         self._device.destroy()
@@ -114,12 +133,15 @@ class NativeDevice:
 async def open_native(adapter: str | None = None, default_limits: bool = False) -> NativeDevice:
     """A device on this machine's best adapter, or on the first whose name contains `adapter`.
 
-    default_limits: refuse buffers beyond what every WebGPU adapter grants. Raises DeviceError without an adapter.
+    default_limits: ask for no more than every WebGPU adapter grants, and no optional feature.
+    Raises DeviceError without an adapter.
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # Mesa complains on stderr without it
     chosen = _find_adapter(adapter)
     limits = Limits()
+    features: list[str] = []
     if not default_limits:
+        features = [name for name in WANTED_FEATURES if FEATURE_NAMES.get(name, name) in chosen.features]
         limits = replace(
             limits,
             max_buffer_size=chosen.limits["max-buffer-size"],
@@ -127,14 +149,16 @@ async def open_native(adapter: str | None = None, default_limits: bool = False) 
         )
     required = {name.replace("_", "-"): value for name, value in asdict(limits).items()} | OTHER_DEFAULT_LIMITS
     try:
-        device = await chosen.request_device_async(required_limits=required)
+        device = await chosen.request_device_async(
+            required_limits=required, required_features=[FEATURE_NAMES.get(name, name) for name in features]
+        )
     except (wgpu.GPUError, RuntimeError, ValueError) as error:
         raise DeviceError(f"adapter {chosen.info['device']!r} gives no WebGPU device: {_sentence(error)}") from error
     info = AdapterInfo(
         name=chosen.info["device"],
         backend=chosen.info["backend_type"],
         is_software=chosen.info["adapter_type"] == "CPU",
-        features=frozenset(device.features),
+        features=frozenset(features),
     )
     return NativeDevice(device, info, limits)
 

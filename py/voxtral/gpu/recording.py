@@ -74,7 +74,14 @@ class RecordingDevice:
         return tuple(dispatches)
 
     def submit(self, tapes: Sequence[tuple[Dispatch, ...]]) -> None:
-        self.submits.append([dispatch for tape in tapes for dispatch in tape])
+        dispatches = [dispatch for tape in tapes for dispatch in tape]
+        for dispatch in dispatches:
+            assert not any(binding.buffer.destroyed for binding in dispatch.bind_group), dispatch.pipeline.label
+        self.submits.append(dispatches)
+
+    async def time_ms(self, tapes: Sequence[tuple[Dispatch, ...]]) -> float | None:
+        self.submit(tapes)
+        return None
 
     def destroy(self) -> None:
         self.destroyed = True

@@ -37,6 +37,7 @@ KERNELS = {
     "embed_q4_0": Kernel(("grid", "q4_0"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "matmul_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "matvec_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "repack_q4_0": Kernel(("grid",), (READ, WRITE, WRITE, UNIFORM)),
     "rms_norm": Kernel(("grid", "workgroup_sum"), (READ, READ, WRITE, UNIFORM)),
     "rope_append_kv": Kernel(("grid",), (READ, READ, READ, WRITE, WRITE, WRITE, UNIFORM)),
     "swiglu": Kernel(("grid",), (READ, WRITE, UNIFORM)),

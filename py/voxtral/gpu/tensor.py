@@ -43,8 +43,8 @@ class MatrixPart:
 
     first_row: int
     n_rows: int
-    nibbles: Tensor  # uint32 [n_rows * n_blocks, 4]
-    scales: Tensor  # uint32 [ceil(n_rows * n_blocks / 2)], two f16 each
+    nibbles: Tensor  # uint32 [2 n_pairs, 4], n_pairs = ceil(n_rows * n_blocks / 2)
+    scales: Tensor  # uint32 [n_pairs], two f16 each
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
-"""From a GGUF byte source to weights on a device, one tensor at a time.
+"""From a GGUF byte source to weights on a device.
 
-Matrices keep their GGML blocks; rows of q, k, v and of gate, up are stacked so that each block of the
-network is four products. Order follows the file's layers, so that a source can be read forwards.
+Room for every matrix is made first; then the file is read once, forwards, and each tensor goes where it belongs, a few
+megabytes at a time. Matrices keep their GGML blocks; rows of q, k, v and of gate, up are stacked, so that each block of
+the network is four products. Python sees the header and the small float tensors only.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,13 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxtral import weights
 from voxtral.config import ModelConfig
 from voxtral.gguf import GgufIndex, read_index
 from voxtral.model.layers import AnyOps, LayerWeights
-from voxtral.shards import ByteSource
-from voxtral.weights import ADAPTER, ENCODER, TOKEN_EMBEDDINGS, decoder_layer, encoder_layer
+from voxtral.ops.base import FILL_BYTES
+from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
+from voxtral.shards import ShardedCursor
+from voxtral.weights import (
+    ADA_DOWN,
+    ADA_UP,
+    ADAPTER_IN,
+    ADAPTER_OUT,
+    DECODER_NORM,
+    ENCODER_NORM,
+    TOKEN_EMBEDDINGS,
+    decoder_layer,
+    encoder_layer,
+)
 
 Progress = Callable[[int, int], Awaitable[None]]  # done, in total
 
@@ -43,65 +57,45 @@ class ModelWeights:
     decoder_norm: Any
 
 
-class _Reader:
-    """Reads tensors by name, moves them to the device and counts the bytes."""
+@dataclass(frozen=True)
+class _LayerMatrices:
+    """The four products of a block."""
 
-    def __init__(self, ops: AnyOps, source: ByteSource, index: GgufIndex, progress: Progress | None) -> None:
-        self._ops, self._source, self._index, self._progress = ops, source, index, progress
-        self._done_bytes = 0
-        self._total_bytes = sum(info.n_bytes for info in index.tensors.values())
+    qkv: Any
+    out: Any
+    gate_up: Any
+    down: Any
 
-    async def _count(self, n_bytes: int) -> None:
-        self._done_bytes += n_bytes
-        if self._progress:
-            await self._progress(self._done_bytes, self._total_bytes)
 
-    async def matrix(self, *names: str) -> Any:
-        infos = [self._index.tensors[name] for name in names]
-        raw = [await weights.read_raw(self._source, info) for info in infos]
-        matrix = self._ops.matrix(raw, [info.ggml_type for info in infos], infos[0].shape[1], label=names[0])
-        await self._count(sum(info.n_bytes for info in infos))
+class _Plan:
+    """Where each tensor of the file goes."""
+
+    def __init__(self, ops: AnyOps, index: GgufIndex) -> None:
+        self._ops, self._index = ops, index
+        self.blocks: dict[str, tuple[Any, int]] = {}  # tensor name → matrix, its first block there
+
+    def matrix(self, *names: str) -> Any:
+        """One matrix of the rows of these tensors."""
+        shapes = [self._index.tensors[name].shape for name in names]
+        n_cols = shapes[0][1]
+        matrix = self._ops.matrix(sum(shape[0] for shape in shapes), n_cols, names[0])
+        first_row = 0
+        for name, shape in zip(names, shapes, strict=True):
+            self.blocks[name] = (matrix, first_row * n_cols // WEIGHTS_PER_BLOCK)
+            first_row += shape[0]
         return matrix
 
-    async def floats(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        info = self._index.tensors[name]
-        array = await weights.read_float(self._source, info)
-        await self._count(info.n_bytes)
-        return array
-
-    async def vector(self, name: str) -> Any:
-        return self._ops.tensor(await self.floats(name), label=name)
-
-    async def conv(self, index: int) -> tuple[Any, Any]:
-        # As [out, 3, in], a window of rows is one dot product.
-        taps = (await self.floats(weights.conv(index, "weight"))).transpose(0, 2, 1)
-        weight = self._ops.tensor(taps.reshape(len(taps), -1), label=f"conv{index}")
-        return weight, await self.vector(weights.conv(index, "bias"))
-
-    async def layer(self, name: Callable[[str], str], biases: bool) -> LayerWeights:
-        qkv = await self.matrix(*(name(f"attention.w{part}.weight") for part in "qkv"))
-        return LayerWeights(
-            attention_norm=await self.vector(name("attention_norm.weight")),
-            qkv=qkv,
-            qkv_bias=await self._qkv_bias(name) if biases else None,
-            out=await self.matrix(name("attention.wo.weight")),
-            out_bias=await self.vector(name("attention.wo.bias")) if biases else None,
-            ffn_norm=await self.vector(name("ffn_norm.weight")),
-            gate_up=await self.matrix(name("feed_forward.w1.weight"), name("feed_forward.w3.weight")),
-            down=await self.matrix(name("feed_forward.w2.weight")),
-            down_bias=await self.vector(name("feed_forward.w2.bias")) if biases else None,
+    def layer(self, name: Callable[[str], str]) -> _LayerMatrices:
+        return _LayerMatrices(
+            qkv=self.matrix(*(name(f"attention.w{part}.weight") for part in "qkv")),
+            out=self.matrix(name("attention.wo.weight")),
+            gate_up=self.matrix(name("feed_forward.w1.weight"), name("feed_forward.w3.weight")),
+            down=self.matrix(name("feed_forward.w2.weight")),
         )
-
-    async def _qkv_bias(self, name: Callable[[str], str]) -> Any:
-        """q and v have a bias, k has none: one vector with zeros between."""
-        q = await self.floats(name("attention.wq.bias"))
-        v = await self.floats(name("attention.wv.bias"))
-        k = np.zeros(self._index.tensors[name("attention.wk.weight")].shape[0], np.float32)
-        return self._ops.tensor(np.concatenate([q, k, v]), label=name("attention.qkv.bias"))
 
 
 async def load_weights(
-    ops: AnyOps, source: ByteSource, progress: Progress | None = None
+    ops: AnyOps, source: ShardedCursor, progress: Progress | None = None
 ) -> tuple[ModelConfig, ModelWeights, GgufIndex]:
     """Read the header, check every tensor, then move all weights to the device.
 
@@ -110,28 +104,83 @@ async def load_weights(
     index = await read_index(source)
     config = weights.read_config(index)
     weights.check(index, config)
-    reader = _Reader(ops, source, index, progress)
-    encoder_layers = [await reader.layer(_named(encoder_layer, i), biases=True) for i in range(config.encoder.n_layers)]
-    decoder_layers = [await reader.layer(_named(decoder_layer, i), biases=False) for i in range(config.decoder.n_layers)]
+    plan = _Plan(ops, index)
+    adapter = (plan.matrix(ADAPTER_IN), plan.matrix(ADAPTER_OUT))
+    token_embeddings = plan.matrix(TOKEN_EMBEDDINGS)
+    encoder = [plan.layer(_named(encoder_layer, i)) for i in range(config.encoder.n_layers)]
+    decoder = [plan.layer(_named(decoder_layer, i)) for i in range(config.decoder.n_layers)]
     ada = [
-        AdaWeights(
-            await reader.matrix(decoder_layer(i, "ada_rms_norm_t_cond.0.weight")),
-            await reader.matrix(decoder_layer(i, "ada_rms_norm_t_cond.2.weight")),
-        )
+        AdaWeights(plan.matrix(decoder_layer(i, ADA_DOWN)), plan.matrix(decoder_layer(i, ADA_UP)))
         for i in range(config.decoder.n_layers)
     ]
+    floats = await _read_all(ops, source, index, plan, progress)
+    ops.end_of_filling()
+
+    def vector(name: str) -> Any:
+        return ops.tensor(floats[name], label=name)
+
+    def conv(i: int) -> tuple[Any, Any]:
+        taps = floats[weights.conv(i, "weight")].transpose(0, 2, 1)  # [out, 3, in]: a window of rows is one dot product
+        return ops.tensor(taps.reshape(len(taps), -1), label=f"conv{i}"), vector(weights.conv(i, "bias"))
+
+    def layer(matrices: _LayerMatrices, name: Callable[[str], str], biases: bool) -> LayerWeights:
+        return LayerWeights(
+            attention_norm=vector(name("attention_norm.weight")),
+            qkv=matrices.qkv,
+            qkv_bias=ops.tensor(_qkv_bias(floats, name), label=name("attention.qkv.bias")) if biases else None,
+            out=matrices.out,
+            out_bias=vector(name("attention.wo.bias")) if biases else None,
+            ffn_norm=vector(name("ffn_norm.weight")),
+            gate_up=matrices.gate_up,
+            down=matrices.down,
+            down_bias=vector(name("feed_forward.w2.bias")) if biases else None,
+        )
+
     loaded = ModelWeights(
-        conv0=await reader.conv(0),
-        conv1=await reader.conv(1),
-        encoder_layers=encoder_layers,
-        encoder_norm=await reader.vector(ENCODER + "transformer.norm.weight"),
-        adapter=(await reader.matrix(ADAPTER + "0.weight"), await reader.matrix(ADAPTER + "2.weight")),
-        token_embeddings=await reader.matrix(TOKEN_EMBEDDINGS),
-        decoder_layers=decoder_layers,
+        conv0=conv(0),
+        conv1=conv(1),
+        encoder_layers=[layer(part, _named(encoder_layer, i), biases=True) for i, part in enumerate(encoder)],
+        encoder_norm=vector(ENCODER_NORM),
+        adapter=adapter,
+        token_embeddings=token_embeddings,
+        decoder_layers=[layer(part, _named(decoder_layer, i), biases=False) for i, part in enumerate(decoder)],
         ada=ada,
-        decoder_norm=await reader.vector("norm.weight"),
+        decoder_norm=vector(DECODER_NORM),
     )
     return config, loaded, index
+
+
+async def _read_all(
+    ops: AnyOps, source: ShardedCursor, index: GgufIndex, plan: _Plan, progress: Progress | None
+) -> dict[str, NDArray[np.float32]]:
+    """Read every tensor once, in file order: blocks go to their matrices, float tensors are returned."""
+    tensors = sorted(index.tensors.values(), key=lambda tensor: tensor.offset)
+    total_bytes = sum(tensor.n_bytes for tensor in tensors)
+    done_bytes = 0
+    floats: dict[str, NDArray[np.float32]] = {}
+    for tensor in tensors:
+        if tensor.name not in plan.blocks:
+            if len(tensor.shape) != 2:
+                floats[tensor.name] = await weights.read_float(source, tensor)
+            done_bytes += tensor.n_bytes
+        else:
+            matrix, first_block = plan.blocks[tensor.name]
+            for start in range(0, tensor.n_bytes, FILL_BYTES):
+                n_bytes = min(FILL_BYTES, tensor.n_bytes - start)
+                pieces = await source.pieces_at(tensor.offset + start, n_bytes)
+                await ops.fill(matrix, first_block + start // GgmlType.Q4_0.block_bytes, pieces)
+                done_bytes += n_bytes
+                if progress:
+                    await progress(done_bytes, total_bytes)
+    if progress:
+        await progress(total_bytes, total_bytes)
+    return floats
+
+
+def _qkv_bias(floats: dict[str, NDArray[np.float32]], name: Callable[[str], str]) -> NDArray[np.float32]:
+    """q and v have a bias, k has none: one vector with zeros between."""
+    q, v = floats[name("attention.wq.bias")], floats[name("attention.wv.bias")]
+    return np.concatenate([q, np.zeros_like(q), v])  # the encoder has as many key heads as query heads
 
 
 def _named(layer_name: Callable[[int, str], str], i: int) -> Callable[[str], str]:

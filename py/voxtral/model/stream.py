@@ -21,7 +21,7 @@ from voxtral.config import (
     StreamingConfig,
 )
 from voxtral.model.layers import AnyOps, KVCache, RopeTable, apply_layer
-from voxtral.model.loader import ModelWeights
+from voxtral.model.loader import ModelWeights, Progress
 from voxtral.ops.base import DecoderState
 
 HISTORY_MEL_FRAMES = 3
@@ -74,13 +74,20 @@ class Stream:
         self._stem: Any = None  # recorded only for probing
 
     @classmethod
-    async def create(cls, ops: AnyOps, config: ModelConfig, weights: ModelWeights) -> "Stream":
-        """Allocate everything and record every program."""
+    async def create(
+        cls, ops: AnyOps, config: ModelConfig, weights: ModelWeights, progress: Progress | None = None
+    ) -> "Stream":
+        """Allocate everything and record every program; progress: programs done, and in total."""
         stream = cls(ops, config, weights)
-        for n_tokens in CHUNK_TOKENS:
-            stream._encode[n_tokens] = await ops.program(stream._encoder_program(n_tokens), f"encode {n_tokens}")
-        stream._decode = await ops.program(stream._decoder_program, "decode")
-        stream._condition = await ops.program(stream._condition_program, "condition")
+        builds = {f"encode {n}": stream._encoder_program(n) for n in CHUNK_TOKENS}
+        builds |= {"decode": stream._decoder_program, "condition": stream._condition_program}
+        programs = {}
+        for label, build in builds.items():
+            programs[label] = await ops.program(build, label)
+            if progress:
+                await progress(len(programs), len(builds))
+        stream._encode = {n: programs[f"encode {n}"] for n in CHUNK_TOKENS}
+        stream._decode, stream._condition = programs["decode"], programs["condition"]
         return stream
 
     @property

@@ -15,7 +15,7 @@ from voxtral.mel import log_mel
 from voxtral.model.layers import AnyOps
 from voxtral.model.loader import ModelWeights, Progress, load_weights
 from voxtral.model.stream import CHUNK_TOKENS, HISTORY_MEL_FRAMES, Checkpoint, Stream
-from voxtral.shards import ByteSource
+from voxtral.shards import ShardedCursor
 
 MAX_PREFIXES = 3  # checkpoints kept; each is some 90 MB for the 4B model at 76 tokens
 
@@ -41,26 +41,25 @@ class Voxtral:
         self._prefixes: dict[tuple[int, int], Prefix] = {}  # by delay and left padding
 
     @classmethod
-    async def load(cls, ops: AnyOps, source: ByteSource, progress: Progress | None = None) -> "Voxtral":
+    async def load(cls, ops: AnyOps, source: ShardedCursor, progress: Progress | None = None) -> "Voxtral":
         """Check the file, then move its weights to the device. Raises ModelFileError, DeviceError."""
         config, weights, index = await load_weights(ops, source, progress)
         return cls(ops, config, weights, index)
 
-    async def borrow(self) -> Stream:
-        """A stream for one session; the first use allocates caches and compiles kernels."""
-        return self._idle.pop() if self._idle else await Stream.create(self.ops, self.config, self._weights)
+    async def borrow(self, progress: Progress | None = None) -> Stream:
+        """A stream for one session; the first use allocates caches and compiles kernels (progress: of the programs)."""
+        return self._idle.pop() if self._idle else await Stream.create(self.ops, self.config, self._weights, progress)
 
     def give_back(self, stream: Stream) -> None:
         """End of the session: its stream may serve the next one."""
         self._idle.append(stream)
 
-    async def warm_up(self, streaming: StreamingConfig, progress: Progress | None = None) -> None:
-        """Compile every kernel and compute the silent prefix, so that the first word costs no more than the next.
-
-        progress: tokens of the prefix done, and in total.
-        """
-        stream = await self.borrow()
-        await self.prefix(stream, streaming, progress)
+    async def warm_up(
+        self, streaming: StreamingConfig, on_programs: Progress | None = None, on_prefix: Progress | None = None
+    ) -> None:
+        """Compile every kernel and compute the silent prefix, so that the first word costs no more than the next."""
+        stream = await self.borrow(on_programs)
+        await self.prefix(stream, streaming, on_prefix)
         self.give_back(stream)
 
     async def prefix(self, stream: Stream, streaming: StreamingConfig, progress: Progress | None = None) -> Prefix:

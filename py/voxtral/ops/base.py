@@ -26,6 +26,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from voxtral.shards import Piece
+
+FILL_BYTES = (16 << 20) // 36 * 36  # most that `fill` takes: pairs of 18-byte blocks in 16 MiB
+
 T = TypeVar("T")  # tensor
 W = TypeVar("W")  # quantised matrix
 P = TypeVar("P")  # program
@@ -50,8 +54,19 @@ class Ops(Protocol, Generic[T, W, P]):
     def tensor(self, array: "NDArray[Any]", label: str = "") -> T:
         """A persistent tensor with these values (float32 or uint32)."""
 
-    def matrix(self, raw: Sequence[bytes], ggml_types: Sequence[int], n_cols: int, label: str = "") -> W:
-        """A weight matrix [N, n_cols] from the GGML bytes of one or more matrices, stacked by rows."""
+    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> W:
+        """Room for a Q4_0 weight matrix [n_rows, n_cols]; `fill` brings its blocks of 32 weights."""
+
+    async def fill(self, matrix: W, first_block: int, pieces: "Sequence[Piece]") -> None:
+        """Store GGML Q4_0 blocks, an even number, from an even block of the matrix on; at most FILL_BYTES.
+
+        A matrix of an odd number of blocks takes one more, which is ignored.
+
+        pieces: their bytes in consecutive parts, each but the last a multiple of 4 long.
+        """
+
+    def end_of_filling(self) -> None:
+        """All matrices are filled: give back what filling needed."""
 
     def write(self, tensor: T, array: "NDArray[Any]", row: int = 0) -> None:
         """Overwrite rows of a persistent tensor, starting at `row`, before the next submit."""
@@ -105,18 +120,14 @@ class Ops(Protocol, Generic[T, W, P]):
     def ada_norm_weight(self, weight: T, ada: T, out: T) -> None:
         """out [K] = weight [K] * (1 + ada [1, K])."""
 
-    def rope_append_kv(
-        self, qkv: T, rope: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int
-    ) -> T:
+    def rope_append_kv(self, qkv: T, rope: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int) -> T:
         """Rotate and store: qkv [M, (n_heads + 2 n_kv_heads) * head_dim], row m at position[0] + m.
 
         Adjacent pairs (2j, 2j+1) of q and k turn by the rope row; k and v go to their ring slots in
         keys, values [capacity, n_kv_heads * head_dim]; returns the rotated q [M, n_heads * head_dim].
         """
 
-    def attention(
-        self, q: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int, window: int
-    ) -> T:
+    def attention(self, q: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int, window: int) -> T:
         """Causal sliding-window attention over the ring: row m, at i = position[0] + m, sees keys
         max(0, i - window + 1) … i. Query head h uses kv head h // (n_heads / n_kv_heads); scores are
         scaled by head_dim ** -0.5. Returns [M, n_heads * head_dim]."""

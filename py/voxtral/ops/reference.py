@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN
 from voxtral.ops.base import DecoderState
-from voxtral.quant import GgmlType, dequantise
+from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise
+from voxtral.shards import Piece
 
 Tensor = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -43,12 +44,17 @@ class ReferenceOps:
     def tensor(self, array: Tensor, label: str = "") -> Tensor:  # noqa: ARG002
         return np.array(array, order="C")
 
-    def matrix(self, raw: Sequence[bytes], ggml_types: Sequence[int], n_cols: int, label: str = "") -> Floats:  # noqa: ARG002
-        parts = []
-        for part, ggml_type in zip(raw, map(GgmlType, ggml_types), strict=True):
-            n_elements = len(part) // ggml_type.block_bytes * ggml_type.block_weights
-            parts.append(dequantise(part, ggml_type, n_elements).reshape(-1, n_cols))
-        return np.concatenate(parts)
+    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Floats:  # noqa: ARG002
+        return np.zeros((n_rows, n_cols), np.float32)
+
+    async def fill(self, matrix: Floats, first_block: int, pieces: Sequence[Piece]) -> None:
+        raw = b"".join(piece.data for piece in pieces)
+        weights = dequantise(raw, GgmlType.Q4_0, len(raw) // GgmlType.Q4_0.block_bytes * WEIGHTS_PER_BLOCK)
+        target = matrix.reshape(-1)[first_block * WEIGHTS_PER_BLOCK :][: len(weights)]
+        target[:] = weights[: len(target)]
+
+    def end_of_filling(self) -> None:
+        """Nothing to do: filling keeps nothing."""
 
     def write(self, tensor: Tensor, array: Tensor, row: int = 0) -> None:
         tensor[row : row + len(array)] = array

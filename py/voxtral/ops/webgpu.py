@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.config import BOS_TOKEN, MAX_HEAD_DIM, RMS_NORM_EPS, STREAMING_PAD_TOKEN
-from voxtral.errors import ModelFileError
 from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_grid
 from voxtral.gpu.device import Device
 from voxtral.gpu.shader_library import ShaderLibrary
 from voxtral.gpu.tensor import Matrix, MatrixPart, Memory, Tensor
-from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, repack_q4_0, type_name
+from voxtral.ops.base import FILL_BYTES
+from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
+from voxtral.shards import Piece
 
 BLOCK_BYTES = GgmlType.Q4_0.block_bytes  # as stored in the file
 NIBBLE_BYTES = 16  # of a block, on the GPU
-UPLOAD_BYTES = 16 << 20  # repacked and written at a time, so that the host holds little twice
+MAX_BYTES_UNDER_WAY = 64 << 20  # written but perhaps not yet on the GPU
 
 ELEMENT_WG = 64  # invocations per workgroup where each works for itself
 SERIAL_WG = 16  # the same on software adapters: small matrices must make a workgroup for every core
@@ -45,6 +46,8 @@ class WebGpuOps:
         self._library = ShaderLibrary(device)
         self._pool = ScratchPool(device)
         self._recorder: Recorder | None = None
+        self._staging: Tensor | None = None
+        self._n_bytes_under_way = 0
         self._absent = self.zeros((4,), label="absent argument")
 
     # -- memory ---------------------------------------------------------------------------------
@@ -57,35 +60,51 @@ class WebGpuOps:
         self.write(result, array)
         return result
 
-    def matrix(self, raw: Sequence[bytes], ggml_types: Sequence[int], n_cols: int, label: str = "") -> Matrix:
-        others = [ggml_type for ggml_type in ggml_types if ggml_type != GgmlType.Q4_0]
-        if others:
-            raise ModelFileError(
-                f"{label or 'a matrix'} is {type_name(others[0])}, the GPU kernels read Q4_0 only; "
-                "quantise the model to Q4_0 or use the numpy backend"
-            )
-        data = memoryview(raw[0] if len(raw) == 1 else b"".join(raw))
+    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Matrix:
         n_blocks = n_cols // WEIGHTS_PER_BLOCK
-        n_rows = len(data) // (n_blocks * BLOCK_BYTES)
-        max_rows = self._max_binding_bytes // (n_blocks * NIBBLE_BYTES)
-        parts = [
-            self._matrix_part(data, first, min(max_rows, n_rows - first), n_blocks, label)
-            for first in range(0, n_rows, max_rows)
-        ]
+        max_rows = self._max_binding_bytes // (n_blocks * NIBBLE_BYTES) & ~1  # even: scales go in pairs
+        parts = []
+        for first_row in range(0, n_rows, max_rows):
+            n_part_rows = min(max_rows, n_rows - first_row)
+            n_pairs = math.ceil(n_part_rows * n_blocks / 2)
+            nibbles = self.zeros((2 * n_pairs, 4), "uint32", f"{label} nibbles")
+            scales = self.zeros((n_pairs,), "uint32", f"{label} scales")
+            parts.append(MatrixPart(first_row, n_part_rows, nibbles, scales))
         return Matrix((n_rows, n_cols), tuple(parts))
 
-    def _matrix_part(self, data: memoryview, first_row: int, n_rows: int, n_blocks: int, label: str) -> MatrixPart:
-        total = n_rows * n_blocks
-        nibbles = self.zeros((total, 4), "uint32", f"{label} nibbles")
-        scales = self.zeros((math.ceil(total / 2),), "uint32", f"{label} scales")
-        at_once = UPLOAD_BYTES // BLOCK_BYTES & ~1  # even, as scales go in pairs
-        base = first_row * n_blocks
-        for done in range(0, total, at_once):
-            end = min(done + at_once, total)
-            words, pairs = repack_q4_0(bytes(data[(base + done) * BLOCK_BYTES : (base + end) * BLOCK_BYTES]))
-            self.device.write(nibbles.memory.buffer, done * NIBBLE_BYTES, words)
-            self.device.write(scales.memory.buffer, done * 2, pairs)
-        return MatrixPart(first_row, n_rows, nibbles, scales)
+    async def fill(self, matrix: Matrix, first_block: int, pieces: Sequence[Piece]) -> None:
+        if self._staging is None:
+            self._staging = self.zeros((FILL_BYTES // 4,), "uint32", "blocks as in the file")
+        n_bytes = 0
+        for piece in pieces:
+            self.device.write(self._staging.memory.buffer, n_bytes, piece.data)
+            n_bytes += piece.n_bytes
+        recorder = Recorder("repack")
+        end_block = first_block + n_bytes // BLOCK_BYTES
+        for part in matrix.parts:
+            part_start = part.first_row * matrix.n_blocks
+            start = max(first_block, part_start)
+            n_blocks = min(end_block, part_start + part.n_rows * matrix.n_blocks) - start
+            if n_blocks > 0:
+                n_pairs = math.ceil(n_blocks / 2)
+                params = (n_pairs, (start - first_block) // 2, (start - part_start) // 2)
+                grid = fold_grid(math.ceil(n_pairs / ELEMENT_WG))
+                recorder.dispatch(
+                    "repack_q4_0", (self._staging, part.nibbles, part.scales), params, grid, WG=ELEMENT_WG
+                )
+        program = await finish(recorder, None, self.device, self._library, self._pool)
+        self.submit([program])
+        self.device.destroy_buffer(program.params)
+        self._n_bytes_under_way += n_bytes
+        if self._n_bytes_under_way >= MAX_BYTES_UNDER_WAY:
+            self._n_bytes_under_way = 0
+            await self.device.read(self._staging.memory.buffer, 0, 4)  # what is queued is held twice: let it drain
+
+    def end_of_filling(self) -> None:
+        """Give the loader's memory back."""
+        if self._staging is not None:
+            self.free([self._staging])
+            self._staging = None
 
     def write(self, tensor: Tensor, array: NDArray[Any], row: int = 0) -> None:
         data = np.ascontiguousarray(array, tensor.dtype)
