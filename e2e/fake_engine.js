@@ -52,25 +52,31 @@ function finish(session, file, spoken) {
   post("done", { session, result });
 }
 
+/** Like the engine: a word's time is known only after its text. */
+function say(session, i, word) {
+  post("words", { session, text: (i ? " " : "") + word, words: [] });
+  post("words", { session, text: "", words: [wordAt(i, word)] });
+}
+
 async function transcribe({ session, name }) {
   const state = { cancelled: false };
   sessions.set(session, state);
   if (name.includes("broken")) {
-    const sentence = `“${name}” has a sample rate of 0 Hz, expected 8000 to 192000; record it again.`;
+    const sentence = `${name} has a sample rate of 0 Hz, expected 8000 to 192000; record it again.`;
     return post("error", { session, sentence, fatal: false });
   }
   if (name.includes("crash")) {
     return post("error", { session, sentence: "The GPU went away; reload the page to go on.", fatal: true });
   }
   if (name.includes("stuck")) return post("heard", { session, heard_s: 1, waiting_s: 0, total_s: 60 });
-  if (name.includes("notice")) post("notice", { session, sentence: `“${name}” ends early: 1.2 of 3.0 s.` });
+  if (name.includes("notice")) post("notice", { session, sentence: `${name} ends early: 1.2 of 3.0 s.` });
   const isSlow = name.includes("slow");
   const n = name.includes("silence") ? 0 : name.includes("long") ? 160 : WORDS.length;
   const spoken = [];
   for (let i = 0; isSlow || i < n; i++) {
     const word = WORDS[i % WORDS.length];
     spoken.push(word);
-    post("words", { session, text: (i ? " " : "") + word, words: [wordAt(i, word)] });
+    say(session, i, word);
     post("heard", { session, heard_s: i * 0.5, waiting_s: 0, total_s: isSlow ? 60 : n * 0.5 });
     if (isSlow) await sleep(50);
     if (state.cancelled) return post("cancelled", { session });
@@ -93,7 +99,7 @@ function listen({ session, port, sample_rate }) {
     const heard_s = nSamples / sample_rate;
     while (spoken.length < heard_s * 2) {
       const word = WORDS[spoken.length % WORDS.length];
-      post("words", { session, text: (spoken.length ? " " : "") + word, words: [wordAt(spoken.length, word)] });
+      say(session, spoken.length, word);
       spoken.push(word);
     }
     post("heard", { session, heard_s, waiting_s: scenario === "lagging" ? 2.3 : 0.08, total_s: null });

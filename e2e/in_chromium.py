@@ -19,16 +19,16 @@ GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
 
 
 @cache
-def _devices() -> list[Any]:
-    return []
+def _devices() -> dict[bool, Any]:
+    return {}
 
 
-async def _open_ops() -> WebGpuOps:
-    """One device for all calls."""
+async def _open_ops(default_limits: bool = True) -> WebGpuOps:
+    """One device for all calls, with exactly the default limits and no feature, or with all it has."""
     devices = _devices()
-    if not devices:
-        devices.append(await open_browser(js_modules.tape.replay, default_limits=True))
-    return WebGpuOps(devices[0])
+    if default_limits not in devices:
+        devices[default_limits] = await open_browser(js_modules.tape.replay, default_limits=default_limits)
+    return WebGpuOps(devices[default_limits])
 
 
 async def describe_adapter() -> dict[str, Any]:
@@ -37,19 +37,19 @@ async def describe_adapter() -> dict[str, Any]:
     return {"name": info.name, "backend": info.backend, "is_software": info.is_software}
 
 
-async def run_op_cases(first: int, last: int) -> dict[str, list[str]]:
+async def run_op_cases(first: int, last: int, default_limits: bool = True) -> dict[str, list[str]]:
     """Name → problems, for the cases from first up to, but without, last."""
-    ops = await _open_ops()
+    ops = await _open_ops(default_limits)
     reports = [await run_case(ops, case) for case in CASES[first:last]]
     return {report.name: list(report.problems) for report in reports}
 
 
-async def run_golden(name: str) -> dict[str, Any]:
+async def run_golden(name: str, default_limits: bool = True) -> dict[str, Any]:
     """Both reports of one golden set, whose files are there already."""
     golden = GoldenSet({file: Path("tests", "golden", name, file).read_bytes() for file in GOLDEN_FILES})
     return {
-        "tokens": await token_report(golden, await _open_ops()),
-        "stages": await stage_report(golden, await _open_ops()),
+        "tokens": await token_report(golden, await _open_ops(default_limits)),
+        "stages": await stage_report(golden, await _open_ops(default_limits)),
     }
 
 
@@ -57,7 +57,7 @@ async def measure_webgpu(model_path: str) -> dict[str, Any]:
     """Times of the engine's programs on the GPU; step_bench.py is there already."""
     from step_bench import measure
 
-    return await measure(await _open_ops(), model_path)
+    return await measure(await _open_ops(False), model_path)
 
 
 async def measure_numpy(model_path: str) -> dict[str, Any]:
@@ -65,6 +65,13 @@ async def measure_numpy(model_path: str) -> dict[str, Any]:
     from step_bench import measure_numpy
 
     return await measure_numpy(model_path)
+
+
+async def measure_kernels() -> dict[str, Any]:
+    """Times of the kernels at the 4B shapes; gpu_bench.py is there already."""
+    from gpu_bench import bench_kernels
+
+    return await bench_kernels(await _open_ops(False))
 
 
 async def measure_served(names: list[str], left_pad_tokens: int) -> dict[str, Any]:
@@ -75,7 +82,7 @@ async def measure_served(names: list[str], left_pad_tokens: int) -> dict[str, An
 
     from voxtral.gpu.browser import HttpSource
 
-    ops = WebGpuOps(await open_browser(js_modules.tape.replay))
+    ops = await _open_ops(False)
     source = ShardedCursor([await HttpSource.open(f"{js.location.origin}/models/{name}") for name in names])
     before = pyodide_js._module.HEAPU8.length
     report = await measure_from(ops, source, left_pad_tokens)

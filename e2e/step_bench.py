@@ -8,7 +8,7 @@ import numpy as np
 
 from voxtral.config import DEFAULT_LEFT_PAD_TOKENS, MEL_FRAMES_PER_TOKEN, N_MEL_BINS, StreamingConfig
 from voxtral.model.layers import AnyOps
-from voxtral.model.stream import CHUNK_TOKENS, HISTORY_MEL_FRAMES, Stream
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Stream
 from voxtral.model.voxtral import Voxtral
 from voxtral.ops.reference import ReferenceOps
 from voxtral.shards import MemorySource, ShardedCursor
@@ -47,7 +47,7 @@ async def measure_from(ops: AnyOps, source: ShardedCursor, left_pad_tokens: int)
             times.append((time.perf_counter() - started) * 1000)
         return round(float(np.median(times[1:])), 2)
 
-    for n_tokens in CHUNK_TOKENS:
+    for n_tokens in stream.chunk_tokens:
         mel = np.full((HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), -0.625, np.float32)
         report[f"chunk of {n_tokens}: all, ms"] = await median_ms(lambda mel=mel: stream.advance(mel))
     for name, program in stream.programs.items():

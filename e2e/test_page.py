@@ -243,7 +243,7 @@ def test_a_notice_stands_beside_its_text(open_fake: GotoPage) -> None:
     page = open_fake()
     choose(page, "notice.wav")
     aside = entry(page, "notice.wav").get_by_role("listitem")
-    expect(aside).to_have_text("“notice.wav” ends early: 1.2 of 3.0 s.")
+    expect(aside).to_have_text("notice.wav ends early: 1.2 of 3.0 s.")
     expect(entry(page, "notice.wav").locator(".text")).to_have_text("one four one seven")
 
 
@@ -251,7 +251,7 @@ def test_a_broken_file_is_one_sentence_and_the_next_one_works(open_fake: GotoPag
     page = open_fake()
     choose(page, "broken.wav", "good.wav")
     expect(entry(page, "broken.wav").get_by_role("alert")).to_have_text(
-        "“broken.wav” has a sample rate of 0 Hz, expected 8000 to 192000; record it again."
+        "broken.wav has a sample rate of 0 Hz, expected 8000 to 192000; record it again."
     )
     expect(entry(page, "good.wav").locator(".text")).to_have_text("one four one seven")
     entry(page, "broken.wav").get_by_role("button", name="Remove").click()

@@ -28,7 +28,7 @@ from serve import Handler, Server  # noqa: E402
 from tools.site import Site  # noqa: E402
 from tools.wheel import WheelBuilder  # noqa: E402
 
-MODULES = ("e2e/in_chromium.py", "e2e/step_bench.py")
+MODULES = ("e2e/in_chromium.py", "e2e/step_bench.py", "e2e/gpu_bench.py")
 answers: "queue.Queue[dict[str, Any]]" = queue.Queue()
 calls: list[dict[str, Any]] = []
 

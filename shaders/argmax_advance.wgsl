@@ -1,55 +1,34 @@
-// argmax_advance — token = argmax(logits), the lowest index on ties as numpy.argmax; then the decoder moves on
-// logits: f32 [n_logits]; state: u32 [4] position, token, n_prompt, audio_row (ops/base.py, DecoderState);
-// tokens: u32 [n_tokens], a ring indexed by position. Writes tokens[position % n_tokens] and state.token,
+// argmax_advance — token = the best of argmax_part's candidates; then the decoder moves on
+// parts: u32 [n_parts, 2], value as its bits and index; state: u32 [4] position, token, n_prompt, audio_row (ops/base.py,
+// DecoderState); tokens: u32 [n_tokens], a ring indexed by position. Writes tokens[position % n_tokens] and state.token,
 // then adds 1 to position and audio_row.
-// One workgroup; each invocation keeps the best of a strided share, then a tree compares them.
-// Overrides: WG (256; power of two).
+// One workgroup; each invocation keeps the best of a strided share (common/argmax_tree.wgsl).
+// Overrides: WG (64; power of two).
 // Oracle: reference.argmax_advance, exact.
 
-override WG: u32 = 256u;
+override WG: u32 = 64u;
 
 struct Params {
-    n_logits: u32,
+    n_parts: u32,
     n_tokens: u32,
 }
 
-@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(0) var<storage, read> parts: array<vec2<u32>>;
 @group(0) @binding(1) var<storage, read_write> state: array<u32, 4>;
 @group(0) @binding(2) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-var<workgroup> best_value: array<f32, WG>;
-var<workgroup> best_index: array<u32, WG>;
-
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) invocation: u32) {
-    var value = -3.4e38;
-    var index = invocation;
-    for (var i = invocation; i < params.n_logits; i += WG) {
-        if (logits[i] > value) {
-            value = logits[i];
-            index = i;
-        }
+    var best = Candidate(-3.4e38, 0xFFFFFFFFu);
+    for (var i = invocation; i < params.n_parts; i += WG) {
+        best = better(best, Candidate(bitcast<f32>(parts[i].x), parts[i].y));
     }
-    best_value[invocation] = value;
-    best_index[invocation] = index;
-    for (var half = WG / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (invocation < half) {
-            let rival = best_value[invocation + half];
-            let rival_index = best_index[invocation + half];
-            if (rival > value || (rival == value && rival_index < index)) {
-                value = rival;
-                index = rival_index;
-                best_value[invocation] = value;
-                best_index[invocation] = index;
-            }
-        }
-    }
+    best = best_of_all(invocation, best);
     if (invocation == 0u) {
-        tokens[state[0] % params.n_tokens] = index;
+        tokens[state[0] % params.n_tokens] = best.index;
         state[0] += 1u;
-        state[1] = index;
+        state[1] = best.index;
         state[3] += 1u;
     }
 }

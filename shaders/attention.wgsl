@@ -1,99 +1,198 @@
 // attention — y[m, h] = softmax(scale * q[m, h] . K) V over the keys of positions max(0, i - window + 1) … i, i = position[0] + m
-// q, y: f32 [M, n_heads * head_dim]; keys, values: f32 [capacity, n_kv_heads * head_dim], position j in slot j % capacity;
-// position: u32 [1], that of row 0. head_dim = 4 * n_quads, n_quads at most 32. Head h reads kv head h / group;
-// row_quads = vec4s a row of keys.
-// One workgroup per (head, row). It walks the keys in tiles of WG with an online softmax: first one invocation per key
-// for the scores, then n_quads invocations per key for the mix, WG / n_quads keys at a time.
-// Only keys inside the window are visited, so nothing is masked; -1e30 stands for "no maximum yet".
-// Overrides: WG (64; at least 32).
+// q, y: f32 [n_rows, n_heads * head_dim]; kv: ring of `capacity` slots of keys, then values (common/kv_load.wgsl), position
+// j in slot j % capacity; position: u32 [1], that of row 0; head_dim = 8 * n_lanes, n_lanes at most 16.
+// One workgroup (x, y, z): kv head x, four queries z (common/attention_span.wgsl), split y of their keys; keys and values
+// are read once for the four. n_lanes invocations share a key, each with eight of its elements; a group of them takes
+// KEYS keys at a time and has its own online softmax; the groups are joined at the end.
+// IS_SPLIT: mixes and (maximum, total) are left for attention_reduce: y f32 [n_rows * n_heads, n_splits, head_dim],
+// stats f32 [n_rows * n_heads, n_splits, 2]. Only keys some query sees are touched; -1e30 stands for "no maximum yet".
+// Overrides: IS_SPLIT (false) and those of common/kv_load.wgsl. 128 invocations.
 // Oracle: reference.attention, budget attention.
 
-override WG: u32 = 64u;
+override IS_SPLIT: bool = false;
 
-const MAX_QUADS = 32u;
+const WG = 128u;
+const KEYS = 4u;
+const NOTHING = -1e30;
 
 struct Params {
-    n_heads: u32,
+    n_rows: u32,
     group: u32,
-    n_quads: u32,
-    capacity: u32,
     window: u32,
-    row_quads: u32,
+    n_splits: u32,
+    n_heads: u32,
+    n_lanes: u32,
+    capacity: u32,
+    kv_octets: u32, // of all keys in a slot
     scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> keys: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> values: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> position: array<u32>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> kv: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> position: array<u32>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-var<workgroup> query: array<vec4<f32>, MAX_QUADS>;
-var<workgroup> scores: array<f32, WG>;
-var<workgroup> weights: array<f32, WG>;
-var<workgroup> mixes: array<vec4<f32>, WG>;
+// Scores by [lane][key], one element per query, rows padded against bank conflicts; at the end, mixes of two queries.
+var<workgroup> shared_parts: array<vec4<f32>, WG * KEYS + 32u>;
+var<workgroup> shared_scores: array<vec4<f32>, WG>;
+var<workgroup> group_maxima: array<vec4<f32>, 32>;
+var<workgroup> group_totals: array<vec4<f32>, 32>;
+
+fn query(j: u32, kv_head: u32) -> u32 {
+    return (j / params.group) * params.n_heads + kv_head * params.group + j % params.group;
+}
+
+fn four_dots(a: Octet, queries: array<Octet, 4>) -> vec4<f32> {
+    return vec4<f32>(
+        dot(a.low, queries[0].low) + dot(a.high, queries[0].high),
+        dot(a.low, queries[1].low) + dot(a.high, queries[1].high),
+        dot(a.low, queries[2].low) + dot(a.high, queries[2].high),
+        dot(a.low, queries[3].low) + dot(a.high, queries[3].high),
+    );
+}
+
+fn load_query(i: u32, lane: u32) -> Octet {
+    let at = (i * params.n_lanes + lane) * 2u;
+    return Octet(q[at] * params.scale, q[at + 1u] * params.scale);
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    let n_quads = params.n_quads;
-    let head = workgroup.x;
-    let out_base = (workgroup.y * params.n_heads + head) * n_quads;
-    let kv_base = head / params.group * n_quads;
-    let last = position[0] + workgroup.y;
-    let n_keys = min(last + 1u, params.window);
-    let first = last + 1u - n_keys;
-    if (invocation < n_quads) {
-        query[invocation] = q[out_base + invocation] * params.scale;
+    let span = span_of(workgroup.z);
+    let begin = span.begin + workgroup.y * span.per_split;
+    let end = min(begin + span.per_split, span.end);
+    if (begin >= end) {
+        return;
     }
-    workgroupBarrier();
+    let kv_head = workgroup.x;
+    let n_lanes = params.n_lanes;
+    let n_groups = WG / n_lanes;
+    let lane = invocation % n_lanes;
+    let group = invocation / n_lanes;
+    let is_idle = group >= n_groups;
+    let n_at_once = n_groups * KEYS;
 
-    let n_teams = WG / n_quads;
-    let team = invocation / n_quads;
-    let quad = invocation % n_quads;
-    var maximum = -1e30;
-    var total = 0.0;
-    var mix = vec4<f32>(0.0);
-    for (var base = 0u; base < n_keys; base += WG) {
-        let n_tile = min(WG, n_keys - base);
-        if (invocation < n_tile) {
-            let slot = (first + base + invocation) % params.capacity * params.row_quads + kv_base;
-            var score = 0.0;
-            for (var i = 0u; i < n_quads; i++) {
-                score += dot(query[i], keys[slot + i]);
-            }
-            scores[invocation] = score;
-        }
-        workgroupBarrier();
-        var new_maximum = maximum;
-        for (var j = 0u; j < n_tile; j++) {
-            new_maximum = max(new_maximum, scores[j]);
-        }
-        if (invocation < n_tile) {
-            weights[invocation] = exp(scores[invocation] - new_maximum);
-        }
-        workgroupBarrier();
-        let shrink = exp(maximum - new_maximum);
-        maximum = new_maximum;
-        total *= shrink;
-        mix *= shrink;
-        if (team < n_teams) {
-            for (var j = team; j < n_tile; j += n_teams) {
-                let slot = (first + base + j) % params.capacity * params.row_quads + kv_base;
-                total += weights[j];
-                mix += weights[j] * values[slot + quad];
+    let last_query = params.n_rows * params.group - 1u;
+    let j = min(workgroup.z * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last_query));
+    let queries = array<Octet, 4>(
+        load_query(query(j.x, kv_head), lane),
+        load_query(query(j.y, kv_head), lane),
+        load_query(query(j.z, kv_head), lane),
+        load_query(query(j.w, kv_head), lane),
+    );
+    let ends = position[0] + j / params.group + 1u; // of the keys each query sees
+    let begins = max(ends, vec4<u32>(params.window)) - params.window;
+
+    var maxima = vec4<f32>(NOTHING);
+    var totals = vec4<f32>(0.0);
+    var mix_0 = Octet();
+    var mix_1 = Octet();
+    var mix_2 = Octet();
+    var mix_3 = Octet();
+    for (var base = begin; base < end; base += n_at_once) {
+        var values: array<Octet, KEYS>;
+        for (var k = 0u; k < KEYS; k++) {
+            let place = k * n_groups + group;
+            if (!is_idle) {
+                let slot = min(base + place, end - 1u) % params.capacity;
+                let at = slot * 2u * params.kv_octets + kv_head * n_lanes + lane;
+                values[k] = load_kv(at + params.kv_octets);
+                shared_parts[lane * (n_at_once + 1u) + place] = four_dots(load_kv(at), queries);
             }
         }
+        workgroupBarrier();
+        if (invocation < n_at_once) {
+            var score = vec4<f32>(0.0);
+            for (var i = 0u; i < n_lanes; i++) {
+                score += shared_parts[i * (n_at_once + 1u) + invocation];
+            }
+            let key = vec4<u32>(base + invocation);
+            shared_scores[invocation] = select(vec4<f32>(NOTHING), score, (key >= begins) & (key < min(ends, vec4<u32>(end))));
+        }
+        workgroupBarrier();
+        if (!is_idle) {
+            let scores = array<vec4<f32>, KEYS>(
+                shared_scores[group],
+                shared_scores[n_groups + group],
+                shared_scores[2u * n_groups + group],
+                shared_scores[3u * n_groups + group],
+            );
+            let new_maxima = max(maxima, max(max(scores[0], scores[1]), max(scores[2], scores[3])));
+            let shrink = exp(maxima - new_maxima);
+            maxima = new_maxima;
+            totals *= shrink;
+            mix_0 = Octet(mix_0.low * shrink.x, mix_0.high * shrink.x);
+            mix_1 = Octet(mix_1.low * shrink.y, mix_1.high * shrink.y);
+            mix_2 = Octet(mix_2.low * shrink.z, mix_2.high * shrink.z);
+            mix_3 = Octet(mix_3.low * shrink.w, mix_3.high * shrink.w);
+            for (var k = 0u; k < KEYS; k++) {
+                // A hidden key has no weight even when nothing else was seen yet.
+                let weights = select(vec4<f32>(0.0), exp(scores[k] - maxima), scores[k] > vec4<f32>(0.5 * NOTHING));
+                totals += weights;
+                mix_0 = Octet(mix_0.low + weights.x * values[k].low, mix_0.high + weights.x * values[k].high);
+                mix_1 = Octet(mix_1.low + weights.y * values[k].low, mix_1.high + weights.y * values[k].high);
+                mix_2 = Octet(mix_2.low + weights.z * values[k].low, mix_2.high + weights.z * values[k].high);
+                mix_3 = Octet(mix_3.low + weights.w * values[k].low, mix_3.high + weights.w * values[k].high);
+            }
+        }
     }
 
-    mixes[invocation] = mix;
-    scores[invocation] = total;
+    if (!is_idle && lane == 0u) {
+        group_maxima[group] = maxima;
+        group_totals[group] = totals;
+    }
     workgroupBarrier();
-    if (invocation < n_quads) {
-        for (var t = 1u; t < n_teams; t++) {
-            mix += mixes[t * n_quads + invocation];
-            total += scores[t * n_quads + invocation];
+    var all_maxima = vec4<f32>(NOTHING);
+    for (var i = 0u; i < n_groups; i++) {
+        all_maxima = max(all_maxima, group_maxima[i]);
+    }
+    var all_totals = vec4<f32>(0.0);
+    for (var i = 0u; i < n_groups; i++) {
+        all_totals += group_totals[i] * exp(group_maxima[i] - all_maxima);
+    }
+    let share = exp(maxima - all_maxima);
+    join(invocation, 0u, Octet(mix_0.low * share.x, mix_0.high * share.x), Octet(mix_1.low * share.y, mix_1.high * share.y),
+        workgroup, all_maxima.xy, all_totals.xy);
+    workgroupBarrier();
+    join(invocation, 2u, Octet(mix_2.low * share.z, mix_2.high * share.z), Octet(mix_3.low * share.w, mix_3.high * share.w),
+        workgroup, all_maxima.zw, all_totals.zw);
+}
+
+// Adds the groups' shares of queries 4 z + first and the next, and stores them.
+fn join(
+    invocation: u32, first: u32, a: Octet, b: Octet, workgroup: vec3<u32>, maxima: vec2<f32>, totals: vec2<f32>
+) {
+    let n_lanes = params.n_lanes;
+    let n_groups = WG / n_lanes;
+    let width = n_lanes * 4u; // vec4s of two queries
+    if (invocation < n_groups * n_lanes) {
+        let at = invocation / n_lanes * width + (invocation % n_lanes) * 2u;
+        shared_parts[at] = a.low;
+        shared_parts[at + 1u] = a.high;
+        shared_parts[at + n_lanes * 2u] = b.low;
+        shared_parts[at + n_lanes * 2u + 1u] = b.high;
+    }
+    workgroupBarrier();
+    let second = invocation / (n_lanes * 2u);
+    let j = workgroup.z * 4u + first + second;
+    if (second < 2u && j < params.n_rows * params.group) {
+        var sum = vec4<f32>(0.0);
+        for (var i = 0u; i < n_groups; i++) {
+            sum += shared_parts[i * width + invocation];
         }
-        y[out_base + invocation] = mix / total;
+        let quad = invocation % (n_lanes * 2u);
+        let total = select(totals.x, totals.y, second == 1u);
+        let i = query(j, workgroup.x);
+        if (IS_SPLIT) {
+            let part = i * params.n_splits + workgroup.y;
+            y[part * n_lanes * 2u + quad] = sum;
+            if (quad == 0u) {
+                stats[part] = vec2<f32>(select(maxima.x, maxima.y, second == 1u), total);
+            }
+        } else {
+            y[i * n_lanes * 2u + quad] = sum / total;
+        }
     }
 }

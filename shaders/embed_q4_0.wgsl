@@ -39,6 +39,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let word = nibbles[row * params.n_words + i];
     let quad = (i >> 2u) * 8u + (i & 3u);
     let audio_base = state[3] * params.n_words * 2u;
-    y[quad] = audio[audio_base + quad] + (placed_nibbles(word) - EIGHTS) * UNPLACED * scale;
-    y[quad + 4u] = audio[audio_base + quad + 4u] + (placed_nibbles(word >> 4u) - EIGHTS) * UNPLACED * scale;
+    y[quad] = audio[audio_base + quad] + low_weights(word) * LOW_UNITS * scale;
+    y[quad + 4u] = audio[audio_base + quad + 4u] + high_weights(word) * HIGH_UNITS * scale;
 }

@@ -1,10 +1,10 @@
-// matmul_q4_0 — y[m, n] = or += gelu?(sum over k of x[m, k] * W[n, k] + bias[n]?) for a few rows
+// matmul_q4_0 — y[m, n] = or += gelu?(sum over k of x[m, k] * W[n, k] + bias[n]?), for software adapters
 // x: f32 [n_rows, K]; nibbles, scales: Q4_0 rows [n_outputs, K] of one matrix part (common/q4_0.wgsl); bias: f32 [N];
 // y: f32 [>= n_rows, N]; the part's outputs begin at column first_output.
 // One invocation: a tile of ROWS rows by 4 outputs, so that a weight is decoded once for all rows and x read once for
 // 4 outputs; what lies beyond the edges is computed from the last row or output and not stored.
-// No barriers and no workgroup memory: software adapters run this ten times faster than a shared reduction, and use it
-// for one row too. The four words of a block are written out because a loop over them is 15 % slower there.
+// No barriers and no workgroup memory: software adapters run this ten times faster than a shared reduction.
+// The four words of a block are written out because a loop over them is 15 % slower there.
 // Overrides: WG (64), ROWS (4; 1 or 4), and those of common/epilogue.wgsl.
 // Oracle: reference.linear, budget linear.
 
@@ -15,10 +15,10 @@ const TILE = vec4<u32>(0u, 1u, 2u, 3u);
 
 struct Params {
     n_outputs: u32,
-    n_blocks: u32,
     first_output: u32,
     n_rows: u32,
     n_columns: u32,
+    n_blocks: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -32,24 +32,15 @@ struct Params {
 alias Sums = array<vec4<f32>, 4>;
 
 // Row-major weights times x is a row vector times a matrix whose columns are the 4 outputs' weights.
-fn weights(words: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        placed_nibbles(words.x) - EIGHTS,
-        placed_nibbles(words.y) - EIGHTS,
-        placed_nibbles(words.z) - EIGHTS,
-        placed_nibbles(words.w) - EIGHTS,
-    );
-}
-
 // Adds what one word of each output's block gives: 4 weights from quad on, and 4 from quad + 4.
 fn add_words(sums: ptr<function, Sums>, words: vec4<u32>, quads: vec4<u32>) {
-    let low = weights(words);
-    let high = weights(words >> vec4<u32>(4u));
-    (*sums)[0] += (x[quads.x] * UNPLACED) * low + (x[quads.x + 4u] * UNPLACED) * high;
+    let low = mat4x4<f32>(low_weights(words.x), low_weights(words.y), low_weights(words.z), low_weights(words.w));
+    let high = mat4x4<f32>(high_weights(words.x), high_weights(words.y), high_weights(words.z), high_weights(words.w));
+    (*sums)[0] += (x[quads.x] * LOW_UNITS) * low + (x[quads.x + 4u] * HIGH_UNITS) * high;
     if (ROWS > 1u) {
-        (*sums)[1] += (x[quads.y] * UNPLACED) * low + (x[quads.y + 4u] * UNPLACED) * high;
-        (*sums)[2] += (x[quads.z] * UNPLACED) * low + (x[quads.z + 4u] * UNPLACED) * high;
-        (*sums)[3] += (x[quads.w] * UNPLACED) * low + (x[quads.w + 4u] * UNPLACED) * high;
+        (*sums)[1] += (x[quads.y] * LOW_UNITS) * low + (x[quads.y + 4u] * HIGH_UNITS) * high;
+        (*sums)[2] += (x[quads.z] * LOW_UNITS) * low + (x[quads.z + 4u] * HIGH_UNITS) * high;
+        (*sums)[3] += (x[quads.w] * LOW_UNITS) * low + (x[quads.w + 4u] * HIGH_UNITS) * high;
     }
 }
 

@@ -16,9 +16,9 @@ def device():
     return asyncio.run(open_native())
 
 
-@pytest.fixture(params=["numpy", "webgpu"])
+@pytest.fixture(params=["numpy", "webgpu", "webgpu as on a GPU"])
 def ops(request):
-    """Both backends."""
+    """Both backends; WebGPU with the kernels for software adapters, and with those for GPUs."""
     if request.param == "numpy":
         return ReferenceOps()
-    return WebGpuOps(request.getfixturevalue("device"))
+    return WebGpuOps(request.getfixturevalue("device"), serial=None if request.param == "webgpu" else False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tolerances import BUDGETS
+from tolerances import BUDGETS, Budget
 
 from voxtral.ops.base import FILL_BYTES, Ops
 from voxtral.ops.reference import ReferenceOps
@@ -29,7 +29,10 @@ UNTOUCHED = 0x7FC0_1234  # a NaN no arithmetic makes
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario with its arguments. serial, max_binding_bytes: how to build the WebGpuOps under test."""
+    """One scenario with its arguments. serial, max_binding_bytes: how to build the WebGpuOps under test.
+
+    Subgroup operations are used where the device has them.
+    """
 
     scenario: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +66,7 @@ async def run_case(ops: WebGpuOps, case: Case) -> Report:
     seed = zlib.crc32(repr((case.scenario, case.arguments)).encode())
     found = await scenario(ops, np.random.default_rng(seed), **case.arguments)
     expected = await scenario(ReferenceOps(), np.random.default_rng(seed), **case.arguments)
-    budget = BUDGETS[case.scenario].nmse
+    budget = budget_of(case).nmse
     worst, problems = 0.0, []
     for output, want in expected.items():
         nmse, problem = compare(found[output], want, budget)
@@ -73,16 +76,23 @@ async def run_case(ops: WebGpuOps, case: Case) -> Report:
     return Report(case.name, worst, tuple(problems))
 
 
+def budget_of(case: Case) -> Budget:
+    """float16 caches have budgets of their own."""
+    is_f16 = case.arguments.get("dtype") == "float16"
+    return BUDGETS[f"{case.scenario} float16" if is_f16 else case.scenario]
+
+
 def compare(found: NDArray[Any], want: NDArray[Any], budget: float) -> tuple[float, str]:
     """(nmse, diagnosis or "")."""
     if found.shape != want.shape or found.dtype != want.dtype:
         return np.inf, f"{found.dtype}{list(found.shape)}, expected {want.dtype}{list(want.shape)}"
     # Bits first: equal NaNs are memory that nobody should have touched.
-    differs = found.view(np.uint32) != want.view(np.uint32)
+    bits = np.dtype(f"u{found.itemsize}")
+    differs = found.view(bits) != want.view(bits)
     if not differs.any():
         return 0.0, ""
     error = np.where(differs, found.astype(np.float64) - want.astype(np.float64), 0.0)
-    power = np.nansum(np.square(want, dtype=np.float64)) if want.dtype == np.float32 else 0.0
+    power = np.nansum(np.square(want, dtype=np.float64)) if want.dtype.kind == "f" else 0.0
     nmse = float(np.sum(np.square(error)) / power) if power else np.inf
     if nmse <= budget:
         return nmse, ""
@@ -185,9 +195,20 @@ async def linear_add(
     return {"residual": await ops.read(residual)}
 
 
-async def swiglu(ops: AnyOps, rng: np.random.Generator, m: int, f: int, scale: float = 1.0) -> Arrays:
-    gate_up = ops.tensor(floats(rng, m, 2 * f, scale=scale))
-    return {"y": await ops.read(await run(ops, lambda: ops.swiglu(gate_up)))}
+async def norm_linear(
+    ops: AnyOps, rng: np.random.Generator, m: int, k: int, n: list[int], bias: bool = False, scale: float = 1.0
+) -> Arrays:
+    x, norm = ops.tensor(floats(rng, m, k, scale=scale)), ops.tensor(floats(rng, k))
+    weight = await q4_0_matrix(ops, rng, n, k)
+    b = ops.tensor(floats(rng, sum(n))) if bias else None
+    return {"y": await ops.read(await run(ops, lambda: ops.norm_linear(x, norm, weight, b)))}
+
+
+async def norm_swiglu(ops: AnyOps, rng: np.random.Generator, m: int, k: int, f: int, scale: float = 1.0) -> Arrays:
+    """scale: of the norm's weight, so of the gates."""
+    x, norm = ops.tensor(floats(rng, m, k)), ops.tensor(floats(rng, k, scale=scale))
+    gate_up = await q4_0_matrix(ops, rng, [f, f], k)
+    return {"y": await ops.read(await run(ops, lambda: ops.norm_swiglu(x, norm, gate_up)))}
 
 
 async def ada_norm_weight(ops: AnyOps, rng: np.random.Generator, k: int) -> Arrays:
@@ -196,7 +217,7 @@ async def ada_norm_weight(ops: AnyOps, rng: np.random.Generator, k: int) -> Arra
     return {"out": await ops.read(out)}
 
 
-async def rope_append_kv(
+async def norm_qkv(
     ops: AnyOps,
     rng: np.random.Generator,
     m: int,
@@ -206,15 +227,21 @@ async def rope_append_kv(
     capacity: int,
     rope_rows: int,
     position: int,
+    k: int = 96,
+    dtype: str = "float32",
+    bias: bool = False,
 ) -> Arrays:
-    qkv = ops.tensor(floats(rng, m, (heads + 2 * kv_heads) * head_dim))
+    x, norm = ops.tensor(floats(rng, m, k)), ops.tensor(floats(rng, k))
+    rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
+    weight = await q4_0_matrix(ops, rng, rows, k)
+    b = ops.tensor(floats(rng, sum(rows))) if bias else None
     angles = rng.uniform(0, 2 * np.pi, (rope_rows, head_dim // 2))
     rope = ops.tensor(np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32))
-    keys = ops.tensor(untouched(capacity, kv_heads * head_dim))
-    values = ops.tensor(untouched(capacity, kv_heads * head_dim))
+    kv = ops.zeros((capacity, 2 * kv_heads * head_dim), dtype)
+    ops.write(kv, floats(rng, capacity, 2 * kv_heads * head_dim).astype(dtype))
     at = ops.tensor(np.array([position], np.uint32))
-    q = await run(ops, lambda: ops.rope_append_kv(qkv, rope, keys, values, at, heads, kv_heads))
-    return {"q": await ops.read(q), "keys": await ops.read(keys), "values": await ops.read(values)}
+    q = await run(ops, lambda: ops.norm_qkv(x, norm, weight, b, rope, kv, at, heads, kv_heads))
+    return {"q": await ops.read(q), "kv": await ops.read(kv)}
 
 
 async def attention(
@@ -228,16 +255,17 @@ async def attention(
     position: int,
     spare: int = 0,
     scale: float = 1.0,
+    dtype: str = "float32",
 ) -> Arrays:
     """The ring holds window - 1 + m + spare keys; slots no row may see hold NaN."""
     capacity = window - 1 + m + spare
-    width = kv_heads * head_dim
-    keys, values = untouched(capacity, width), untouched(capacity, width)
+    cached = np.full((capacity, 2 * kv_heads * head_dim), np.nan, np.float32)
     visible = np.arange(max(0, position - window + 1), position + m) % capacity
-    keys[visible], values[visible] = floats(rng, len(visible), width), floats(rng, len(visible), width)
+    cached[visible] = floats(rng, len(visible), cached.shape[1])
     q = ops.tensor(floats(rng, m, heads * head_dim, scale=scale))
-    k, v, at = ops.tensor(keys), ops.tensor(values), ops.tensor(np.array([position], np.uint32))
-    return {"y": await ops.read(await run(ops, lambda: ops.attention(q, k, v, at, heads, kv_heads, window)))}
+    kv, at = ops.zeros(cached.shape, dtype), ops.tensor(np.array([position], np.uint32))
+    ops.write(kv, cached.astype(dtype))
+    return {"y": await ops.read(await run(ops, lambda: ops.attention(q, kv, at, heads, kv_heads, window)))}
 
 
 async def embed(
@@ -278,7 +306,7 @@ async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, di
     tokens = ops.tensor(np.full(steps - 2, 99, np.uint32))
 
     def step() -> None:
-        ops.argmax_advance(ops.linear(ops.rms_norm(ops.embed(table, audio, state), weight), table), state, tokens)
+        ops.argmax_advance(ops.norm_linear(ops.embed(table, audio, state), weight, table), state, tokens)
 
     await run(ops, step, times=steps)
     return {"state": await ops.read(state), "tokens": await ops.read(tokens)}
@@ -293,12 +321,12 @@ async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int)
     def build() -> tuple[Any, Any]:
         y, middle = x, None
         for i, matrix in enumerate(matrices):
-            y = ops.swiglu(ops.linear(ops.rms_norm(y, weight), matrix))
+            y = ops.norm_swiglu(y, weight, matrix)
             middle = y if i == 1 else middle
         return y, middle
 
     first = await ops.program(build, "first")
-    second = await ops.program(lambda: ops.linear(ops.rms_norm(x, weight), matrices[0]), "second")
+    second = await ops.program(lambda: ops.norm_linear(x, weight, matrices[0]), "second")
     if isinstance(ops, WebGpuOps):
         ops.poison()
     ops.submit([second, first, second])
@@ -309,18 +337,24 @@ async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int)
 SCENARIOS: dict[str, Callable[..., Awaitable[Arrays]]] = {
     scenario.__name__: scenario
     for scenario in (
-        conv1d_gelu, rms_norm, linear, linear_add, swiglu, ada_norm_weight, rope_append_kv, attention, embed,
-        argmax_advance, advance_encoder, decode_loop, scratch_reuse,
+        conv1d_gelu, rms_norm, linear, norm_linear, norm_swiglu, linear_add, ada_norm_weight, norm_qkv, attention,
+        embed, argmax_advance, advance_encoder, decode_loop, scratch_reuse,
     )
 }  # fmt: skip
 
 CASES = [
-    Case("conv1d_gelu", {"n": 10, "c_in": 128, "c_out": 96, "stride": 1}),
-    Case("conv1d_gelu", {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 0}),
-    Case("conv1d_gelu", {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 3}),
-    Case("conv1d_gelu", {"n": 9, "c_in": 64, "c_out": 64, "stride": 2}),
-    Case("conv1d_gelu", {"n": 3, "c_in": 4, "c_out": 1, "stride": 2}),
-    Case("conv1d_gelu", {"n": 72, "c_in": 36, "c_out": 131, "stride": 2, "position": 0}),
+    *(
+        Case("conv1d_gelu", arguments, serial=serial)
+        for serial in (False, True)
+        for arguments in [
+            {"n": 10, "c_in": 128, "c_out": 96, "stride": 1},
+            {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 0},
+            {"n": 11, "c_in": 128, "c_out": 70, "stride": 1, "position": 3},
+            {"n": 9, "c_in": 64, "c_out": 64, "stride": 2},
+            {"n": 3, "c_in": 4, "c_out": 1, "stride": 2},
+            {"n": 72, "c_in": 36, "c_out": 131, "stride": 2, "position": 0},
+        ]
+    ),
     *(Case("rms_norm", {"m": m, "k": k}) for m, k in [(1, 32), (3, 96), (5, 384), (32, 1280), (1, 3072)]),
     Case("rms_norm", {"m": 2, "k": 96, "scale": 1e-4}),
     Case("rms_norm", {"m": 2, "k": 96, "scale": 1e4}),
@@ -329,43 +363,98 @@ CASES = [
         for serial in (False, True)
         for k, n in [(32, [1]), (32, [3]), (96, [5, 7]), (160, [17]), (384, [768, 128, 128]), (1280, [67]), (9216, [9])]
     ),
-    *(Case("linear", {"m": m, "k": 96, "n": [33, 34]}) for m in (2, 3, 4, 5, 32)),
+    # Few rows for the matrix-vector kernel, then tiles of 32 rows and, where outputs are many, of 64.
+    *(
+        Case("linear", {"m": m, "k": k, "n": [33, 34]}, serial=serial)
+        for serial in (False, True)
+        for m, k in [(2, 96), (3, 96), (4, 1280), (5, 96), (16, 96), (17, 96), (32, 160), (71, 1280)]
+    ),
+    *(Case("linear", {"m": m, "k": 64, "n": [8200], "bias": True}, serial=False) for m in (17, 67)),
+    # As many outputs as it takes for each number of lanes of the matrix-vector kernel; three tiles of a long row.
+    *(Case("norm_linear", {"m": 1, "k": 96, "n": [n]}, serial=False) for n in (6_150, 12_300, 24_601)),
+    Case("norm_linear", {"m": 1, "k": 9216, "n": [70]}, serial=False),
+    Case("norm_swiglu", {"m": 1, "k": 96, "f": 6_148}, serial=False),
+    *(
+        Case("norm_linear", {"m": m, "k": k, "n": n, "bias": bias}, serial=serial)
+        for serial in (False, True)
+        for m, k, n, bias in [
+            (1, 32, [3], False),
+            (1, 3072, [70], False),
+            (1, 1280, [33, 34], True),
+            (4, 1280, [67], True),
+            (7, 96, [33], False),
+            (18, 160, [70], True),
+        ]
+    ),
+    Case("norm_linear", {"m": 1, "k": 96, "n": [33], "scale": 1e-4}, serial=False),
+    Case("norm_linear", {"m": 3, "k": 96, "n": [33], "scale": 1e4}, serial=False),
+    Case("norm_linear", {"m": 1, "k": 96, "n": [33]}, serial=False, max_binding_bytes=8 * 3 * 16),
+    *(
+        Case("norm_swiglu", {"m": m, "k": k, "f": f, "scale": scale}, serial=serial)
+        for serial in (False, True)
+        for m, k, f, scale in [
+            (1, 96, 4, 1.0),
+            (1, 3072, 36, 1.0),
+            (4, 1280, 100, 1.0),
+            (6, 96, 164, 1.0),
+            (33, 160, 72, 1.0),
+            (65, 64, 4100, 1.0),
+            (2, 64, 64, 300.0),  # exp would overflow
+        ]
+    ),
+    Case("norm_swiglu", {"m": 3, "k": 96, "f": 40}, serial=False, max_binding_bytes=32 * 3 * 16),
     *(
         Case("linear", {"m": m, "k": 160, "n": [70], "bias": bias, "gelu": gelu, "out_rows": m + 2}, serial=False)
-        for m in (1, 3)
+        for m in (1, 3, 20)
         for bias, gelu in [(True, False), (False, True), (True, True)]
     ),
     # Three blocks a row and an odd number of rows a part: scales of a part start in the middle of a word of the file's.
     *(
         Case("linear", {"m": m, "k": 96, "n": [20, 13], "bias": True}, serial=False, max_binding_bytes=7 * 3 * 16)
-        for m in (1, 3)
+        for m in (1, 3, 20)
     ),
     Case("linear", {"m": 1, "k": 32, "n": [66_000]}, serial=False),
     Case("linear", {"m": 1, "k": 32, "n": [66_000]}, serial=True),
     Case("linear", {"m": 1, "k": 32, "n": [600_011]}, serial=False),  # more than 32 768 workgroups: a folded grid
     *(
         Case("linear_add", {"m": m, "k": 160, "n": 70, "bias": bias, "times": 3}, serial=False)
-        for m in (1, 5)
+        for m in (1, 5, 20)
         for bias in (False, True)
     ),
-    Case("swiglu", {"m": 1, "f": 4}),
-    Case("swiglu", {"m": 5, "f": 160}),
-    Case("swiglu", {"m": 3, "f": 1152}),
-    Case("swiglu", {"m": 2, "f": 64, "scale": 60.0}),  # exp would overflow
     Case("ada_norm_weight", {"k": 96}),
     Case("ada_norm_weight", {"k": 3072}),
     *(
         Case(
-            "rope_append_kv",
-            {"m": m, "heads": h, "kv_heads": kv, "head_dim": hd, "capacity": c, "rope_rows": r, "position": p},
+            "norm_qkv",
+            {
+                "m": m,
+                "heads": h,
+                "kv_heads": kv,
+                "head_dim": hd,
+                "capacity": c,
+                "rope_rows": r,
+                "position": p,
+                "dtype": dtype,
+                "bias": bias,
+            },
+            serial=serial,
         )
-        for m, h, kv, hd, c, r, p in [
-            (1, 4, 4, 32, 20, 8, 0),
-            (4, 6, 2, 32, 27, 8, 25),  # both rings wrap
-            (4, 4, 4, 64, 8, 4, 1_000_003),
-            (5, 8, 2, 128, 5, 16, 13),
-            (1, 3, 1, 96, 75, 16, 74),
+        for serial in (False, True)
+        for dtype in ("float32", "float16")
+        for m, h, kv, hd, c, r, p, bias in [
+            (1, 4, 4, 32, 20, 8, 0, False),
+            (1, 6, 2, 32, 27, 8, 1_000_003, False),
+            (1, 4, 1, 128, 75, 16, 74, True),
+            (4, 6, 2, 32, 27, 8, 25, True),  # both rings wrap
+            (5, 8, 2, 128, 5, 16, 13, False),
+            (18, 4, 4, 64, 20, 24, 13, True),
         ]
+    ),
+    Case(
+        "norm_qkv",
+        {"m": 1, "heads": 2, "kv_heads": 1, "head_dim": 32, "capacity": 8, "rope_rows": 4, "position": 9},
+        serial=False,
+        max_binding_bytes=50 * 3 * 16,
     ),
     *(
         Case(
@@ -379,22 +468,27 @@ CASES = [
                 "position": p,
                 "spare": s,
                 "scale": scale,
+                "dtype": dtype,
             },
             serial=serial,
         )
         for serial in (False, True)
+        for dtype in ("float32", "float16")
         for m, h, kv, hd, w, p, s, scale in [
             (1, 4, 4, 32, 20, 0, 0, 1.0),  # a single key
             (4, 4, 4, 32, 20, 0, 0, 1.0),  # a stream's start: 1, 2, 3, 4 keys
             (4, 4, 4, 32, 20, 18, 0, 1.0),  # the window fills up between rows
-            (4, 4, 4, 64, 250, 1_000, 3, 1.0),  # rolled over, several tiles of keys
+            (4, 4, 4, 64, 250, 1_000, 3, 1.0),  # rolled over, several splits
             (1, 6, 2, 64, 75, 74, 0, 1.0),
             (1, 6, 2, 64, 75, 500, 0, 1.0),
             (3, 8, 2, 128, 65, 64, 1, 1.0),
             (1, 8, 2, 128, 200, 150, 0, 1.0),
-            (2, 3, 1, 96, 70, 400, 0, 1.0),  # 24 quads a head do not divide the workgroup
+            (1, 8, 2, 128, 2_100, 2_050, 0, 1.0),  # more keys than splits of the smallest size hold
+            (1, 8, 2, 128, 2_100, 5, 0, 1.0),  # most splits are empty
+            (2, 3, 1, 96, 70, 400, 0, 1.0),  # 12 lanes a key do not divide the workgroup
             (5, 2, 1, 32, 1, 7, 0, 1.0),  # a window of itself only
             (32, 4, 4, 64, 33, 5, 0, 1.0),
+            (70, 16, 16, 64, 90, 1_000, 0, 1.0),  # so many rows that nothing is split
             (2, 2, 1, 64, 150, 149, 0, 20.0),  # scores in the hundreds
         ]
     ),
@@ -420,6 +514,7 @@ CASES = [
     ),
     Case("advance_encoder", {"n_rows": 4}),
     Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}),
+    Case("decode_loop", {"vocabulary": 5000, "dim": 96, "steps": 9}, serial=False),
     Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}, serial=False, max_binding_bytes=13 * 3 * 16),
     Case("scratch_reuse", {"m": 1, "dim": 96}),
     Case("scratch_reuse", {"m": 5, "dim": 96}, serial=False),

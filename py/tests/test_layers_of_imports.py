@@ -13,7 +13,7 @@ RANKS = {
     1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample"],
     1.5: ["audio_file", "random_model"],
     2: ["ops.base", "gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.browser", "gpu.native", "gpu.recording"],
-    3: ["ops.reference", "ops.webgpu"],
+    3: ["ops.reference", "ops.kernel_shapes", "ops.webgpu"],
     4: ["model.layers", "model.loader", "model.stream", "model.voxtral"],
     5: ["decoding"],
     6: ["session", "transcription"],

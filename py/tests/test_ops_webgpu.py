@@ -10,9 +10,11 @@ from voxtral.gpu.native import open_native
 from voxtral.ops.webgpu import WebGpuOps
 
 
-@pytest.fixture(scope="module")
-def ops() -> Iterator[WebGpuOps]:
-    device = asyncio.run(open_native(default_limits=True))
+@pytest.fixture(scope="module", params=["default limits", "optional features"])
+def ops(request: pytest.FixtureRequest) -> Iterator[WebGpuOps]:
+    """On a device that was given no more than every adapter grants, and on one with all we use, subgroups first."""
+    device = asyncio.run(open_native(default_limits=request.param == "default limits"))
+    assert ("subgroups" in device.info.features) == (request.param == "optional features")
     yield WebGpuOps(device)
     device.destroy()
 

@@ -10,7 +10,7 @@ from recorded import record_case
 from voxtral.errors import ShaderError
 from voxtral.gpu.native import NativeDevice
 from voxtral.gpu.recording import RecordedPipeline
-from voxtral.gpu.shader_library import KERNELS, kernel_source
+from voxtral.gpu.shader_library import KERNELS, TEAM_SUM, Kernel, kernel_source
 
 SHADERS = Path(__file__).parents[2] / "shaders"
 
@@ -32,9 +32,23 @@ def test_every_used_variant_compiles(device: NativeDevice) -> None:
         asyncio.run(device.create_pipeline(pipeline.label, pipeline.wgsl, pipeline.bindings, pipeline.overrides))
 
 
+def test_every_used_variant_compiles_with_subgroups(device: NativeDevice) -> None:
+    pipelines = [pipeline for pipeline in used_pipelines().values() if TEAM_SUM in kernel_of(pipeline).common]
+    assert pipelines
+    for pipeline in pipelines:
+        wgsl = kernel_source(pipeline.label.split("/")[0], subgroups=True)
+        assert "subgroupAdd" in wgsl
+        assert "subgroupAdd" not in pipeline.wgsl
+        asyncio.run(device.create_pipeline(pipeline.label, wgsl, pipeline.bindings, pipeline.overrides))
+
+
+def kernel_of(pipeline: RecordedPipeline) -> Kernel:
+    return KERNELS[pipeline.label.split("/")[0]]
+
+
 def test_every_file_is_registered() -> None:
     assert {path.stem for path in SHADERS.glob("*.wgsl")} == set(KERNELS)
-    included = {name for kernel in KERNELS.values() for name in kernel.common}
+    included = {name for kernel in KERNELS.values() for name in kernel.common} | {f"{TEAM_SUM}_subgroups"}
     assert {path.stem for path in (SHADERS / "common").iterdir()} == included
     documented = (SHADERS / "README.md").read_text(encoding="utf-8")
     assert [name for name in KERNELS if f"`{name}`" not in documented] == []

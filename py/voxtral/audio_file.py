@@ -48,28 +48,32 @@ def _decode_with_av(data: bytes, name: str) -> Sound:
         ) from error
     blocks: list[NDArray[Any]] = []
     failure: Exception | None = None
-    rate, claimed_s = 0, 0.0
+    kind, claimed_s = None, 0.0  # kind: sample rate and number of channels, those of the first frame
     resampler = av.AudioResampler(format="fltp")
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.audio[0]
-            rate = int(stream.rate)
             if any(format in container.format.name for format in LENGTH_IS_DECLARED):
                 claimed_s = (container.duration or 0) / 1e6  # microseconds
             for packet in container.demux(stream):
                 try:
-                    blocks += [part.to_ndarray() for frame in packet.decode() for part in resampler.resample(frame)]
-                except av.FFmpegError as error:
+                    for frame in packet.decode():
+                        kind = kind or (frame.sample_rate, frame.layout.nb_channels)
+                        if (frame.sample_rate, frame.layout.nb_channels) != kind:
+                            raise ValueError("a damaged frame claims another rate or other channels")
+                        blocks += [part.to_ndarray() for part in resampler.resample(frame)]
+                except (av.FFmpegError, ValueError) as error:
                     failure = error
     except (av.FFmpegError, IndexError, ValueError) as error:
         failure = error
-    if not blocks:
+    if not blocks or kind is None:
         reason = getattr(failure, "strerror", None) or "no sound in it"
         raise AudioError(
             f"{name}: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing that can be decoded ({reason}); "
             "check that it is a sound file and complete"
         ) from failure
     channels = np.concatenate(blocks, axis=1).astype(np.float32)
+    rate = kind[0]
     present_s = channels.shape[1] / rate
     notices = []
     if present_s < claimed_s - LENGTH_TOLERANCE_S:

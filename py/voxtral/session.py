@@ -23,7 +23,7 @@ from voxtral.config import (
 )
 from voxtral.decoding import TokenEvent, frame_time_s
 from voxtral.mel import MelStream
-from voxtral.model.stream import CHUNK_TOKENS, HISTORY_MEL_FRAMES, Probe, Stream
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Probe, Stream
 from voxtral.model.voxtral import Voxtral
 from voxtral.padding import n_right_pad_samples
 
@@ -144,7 +144,7 @@ class StreamingSession:
         frames = np.concatenate(self._frames)
         start = 0
         while n_waiting_tokens and (self._probe or not self.ended):
-            n_tokens = 1 if self._probe else next(n for n in CHUNK_TOKENS if n <= n_waiting_tokens)
+            n_tokens = 1 if self._probe else next(n for n in self._stream.chunk_tokens if n <= n_waiting_tokens)
             stop = start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN
             first = self._position
             if self._probe:

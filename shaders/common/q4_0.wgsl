@@ -3,16 +3,24 @@
 // scales, two f16 a word by flat block index. unpack2x16float needs no shader-f16, but may flush subnormal scales
 // (below 6.1e-5) to zero.
 //
-// A nibble is not shifted down but left in its byte, so that byte b is worth PLACES[b] times as much; whoever multiplies
-// it with x takes x * UNPLACED. Powers of two lose nothing, and one mask and one signed conversion is all a weight costs.
+// No integer is converted, as GPUs convert at a quarter of their speed or less: a nibble masked into the mantissa of
+// 2^23 is that number plus the nibble, exactly, and one subtraction leaves (nibble - 8). Nor is it shifted down: it stays
+// 1, 16, 256 or 4096 times as large as it should be, and whoever multiplies it with x takes x * LOW_UNITS or HIGH_UNITS.
+// Powers of two lose nothing.
 
-const PLACES = vec4<f32>(1.0, 256.0, 65536.0, 16777216.0);
-const UNPLACED = vec4<f32>(1.0, 0.00390625, 0.0000152587890625, 0.000000059604644775390625);
-const EIGHTS = vec4<f32>(8.0, 2048.0, 524288.0, 134217728.0);
+const LOW_UNITS = vec4<f32>(1.0, 0.00390625, 1.0, 0.00390625);
+const HIGH_UNITS = vec4<f32>(0.0625, 0.000244140625, 0.0625, 0.000244140625);
 
-// The low nibbles of a word, each times its place; the high ones are placed_nibbles(word >> 4).
-fn placed_nibbles(word: u32) -> vec4<f32> {
-    return vec4<f32>(vec4<i32>(i32(word)) & vec4<i32>(0xF, 0xF00, 0xF0000, 0xF000000));
+// Weights 4i … 4i + 3 of word i, each divided by its scale and by LOW_UNITS.
+fn low_weights(word: u32) -> vec4<f32> {
+    let nibbles = vec4<u32>(word, word, word >> 16u, word >> 16u) & vec4<u32>(0xFu, 0xF00u, 0xFu, 0xF00u);
+    return bitcast<vec4<f32>>(nibbles | vec4<u32>(0x4B000000u)) - vec4<f32>(8388616.0, 8390656.0, 8388616.0, 8390656.0);
+}
+
+// Weights 16 + 4i … 16 + 4i + 3, each divided by its scale and by HIGH_UNITS.
+fn high_weights(word: u32) -> vec4<f32> {
+    let nibbles = vec4<u32>(word, word, word >> 16u, word >> 16u) & vec4<u32>(0xF0u, 0xF000u, 0xF0u, 0xF000u);
+    return bitcast<vec4<f32>>(nibbles | vec4<u32>(0x4B000000u)) - vec4<f32>(8388736.0, 8421376.0, 8388736.0, 8421376.0);
 }
 
 fn pick_scale(pair: u32, block: u32) -> f32 {

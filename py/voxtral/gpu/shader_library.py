@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from voxtral.gpu.device import Device
 
 READ, WRITE, UNIFORM = "read", "read_write", "uniform"
+TEAM_SUM = "team_sum"  # has a second form for devices with subgroups
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,32 @@ class Kernel:
 KERNELS = {
     "ada_norm_weight": Kernel(("grid",), (READ, READ, WRITE, UNIFORM)),
     "advance_encoder": Kernel((), (WRITE, WRITE, UNIFORM)),
-    "argmax_advance": Kernel((), (READ, WRITE, WRITE, UNIFORM)),
-    "attention": Kernel((), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "attention_serial": Kernel(("grid",), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "argmax_advance": Kernel(("argmax_tree",), (READ, WRITE, WRITE, UNIFORM)),
+    "argmax_part": Kernel(("grid", "argmax_tree"), (READ, WRITE, UNIFORM)),
+    "attention": Kernel(("kv_load", "attention_span"), (READ, READ, READ, WRITE, WRITE, UNIFORM)),
+    "attention_reduce": Kernel(("attention_span",), (READ, READ, READ, WRITE, UNIFORM)),
+    "attention_serial": Kernel(("grid", "kv_load"), (READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu": Kernel(("grid", "gelu"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "conv1d_gelu_team": Kernel(("grid", "gelu", TEAM_SUM), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "embed_q4_0": Kernel(("grid", "q4_0"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "gemm_q4_0": Kernel(("grid", "q4_0", "gelu", "silu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "matmul_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "matvec_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    "few_rows_q4_0": Kernel(
+        ("grid", "q4_0", TEAM_SUM, "team_products", "gelu", "silu", "epilogue"),
+        (READ, READ, READ, READ, READ, WRITE, UNIFORM),
+    ),
+    "matvec_q4_0": Kernel(
+        ("grid", "q4_0", "staged_products", "gelu", "silu", "epilogue"),
+        (READ, READ, READ, READ, READ, WRITE, UNIFORM),
+    ),
+    "qkv_q4_0": Kernel(
+        ("grid", "q4_0", "staged_products", "kv_store", "append_pair"),
+        (READ, READ, READ, READ, READ, READ, WRITE, WRITE, UNIFORM),
+    ),
     "repack_q4_0": Kernel(("grid",), (READ, WRITE, WRITE, UNIFORM)),
     "rms_norm": Kernel(("grid", "workgroup_sum"), (READ, READ, WRITE, UNIFORM)),
-    "rope_append_kv": Kernel(("grid",), (READ, READ, READ, WRITE, WRITE, WRITE, UNIFORM)),
-    "swiglu": Kernel(("grid",), (READ, WRITE, UNIFORM)),
+    "rope_append_kv": Kernel(("grid", "kv_store", "append_pair"), (READ, READ, READ, WRITE, WRITE, UNIFORM)),
+    "swiglu": Kernel(("grid", "silu"), (READ, WRITE, UNIFORM)),
 }
 
 
@@ -64,18 +80,20 @@ def shaders_folder() -> Traversable:
 
 
 @cache
-def kernel_source(kernel: str) -> str:
-    """The exact WGSL text a device compiles for `kernel`."""
+def kernel_source(kernel: str, subgroups: bool = False) -> str:
+    """The exact WGSL text a device compiles for `kernel`, with or without subgroup operations."""
     folder = shaders_folder()
-    parts = [folder / "common" / f"{name}.wgsl" for name in KERNELS[kernel].common]
+    names = [f"{name}_subgroups" if subgroups and name == TEAM_SUM else name for name in KERNELS[kernel].common]
+    parts = [folder / "common" / f"{name}.wgsl" for name in names]
     return "\n".join(part.read_text(encoding="utf-8") for part in [*parts, folder / f"{kernel}.wgsl"])
 
 
 class ShaderLibrary:
-    """Pipelines of one device, each compiled once."""
+    """Pipelines of one device, each compiled once. subgroups: use them where a kernel has a form that does."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, subgroups: bool) -> None:
         self._device = device
+        self._subgroups = subgroups
         self._pipelines: dict[Variant, Any] = {}
 
     def __getitem__(self, variant: Variant) -> Any:
@@ -89,5 +107,5 @@ class ShaderLibrary:
 
     async def _compile(self, variant: Variant) -> Any:
         bindings = KERNELS[variant.kernel].bindings
-        source = kernel_source(variant.kernel)
+        source = kernel_source(variant.kernel, self._subgroups)
         return await self._device.create_pipeline(variant.label, source, bindings, dict(variant.overrides))

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-BYTES_PER_ELEMENT = 4  # float32 and uint32 are all we store
+BYTES_PER_ELEMENT = {"float32": 4, "uint32": 4, "float16": 2}
 
 
 @dataclass(eq=False)
@@ -22,7 +22,7 @@ class Memory:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A row-major array at the start of `memory`; dtype is float32 or uint32."""
+    """A row-major array at the start of `memory`; dtype is float32, uint32 or float16."""
 
     memory: Memory
     shape: tuple[int, ...]
@@ -30,11 +30,11 @@ class Tensor:
 
     @property
     def n_bytes(self) -> int:
-        return math.prod(self.shape) * BYTES_PER_ELEMENT
+        return math.prod(self.shape) * BYTES_PER_ELEMENT[self.dtype]
 
     @property
     def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * BYTES_PER_ELEMENT
+        return math.prod(self.shape[1:]) * BYTES_PER_ELEMENT[self.dtype]
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,14 +34,14 @@ class LayerWeights:
 class KVCache:
     """Ring of rotated keys and values; absolute position j lies in slot j % capacity."""
 
-    keys: Any  # [capacity, n_kv_heads * head_dim]
-    values: Any
+    kv: Any  # [capacity, 2 * n_kv_heads * head_dim]
     capacity: int
+    dtype: str  # float32 or float16
 
     @classmethod
-    def allocate(cls, ops: AnyOps, capacity: int, width: int, label: str) -> "KVCache":
-        shape = (capacity, width)
-        return cls(ops.zeros(shape, label=f"{label} keys"), ops.zeros(shape, label=f"{label} values"), capacity)
+    def allocate(cls, ops: AnyOps, capacity: int, width: int, dtype: str, label: str) -> "KVCache":
+        """width: of the keys of one position."""
+        return cls(ops.zeros((capacity, 2 * width), dtype, f"{label} kv"), capacity, dtype)
 
 
 class RopeTable:
@@ -85,9 +85,8 @@ def apply_layer(
     ffn_norm: Any,
 ) -> None:
     """Record one block; updates x [M, dim] in place and appends M rows to the cache."""
-    qkv = ops.linear(ops.rms_norm(x, weights.attention_norm), weights.qkv, weights.qkv_bias)
-    q = ops.rope_append_kv(qkv, rope.tensor, cache.keys, cache.values, position, n_heads, n_kv_heads)
-    mixed = ops.attention(q, cache.keys, cache.values, position, n_heads, n_kv_heads, window)
-    ops.linear_add(mixed, weights.out, x, weights.out_bias)
-    gate_up = ops.linear(ops.rms_norm(x, ffn_norm), weights.gate_up)
-    ops.linear_add(ops.swiglu(gate_up), weights.down, x, weights.down_bias)
+    heads = (n_heads, n_kv_heads)
+    norm = weights.attention_norm
+    q = ops.norm_qkv(x, norm, weights.qkv, weights.qkv_bias, rope.tensor, cache.kv, position, *heads)
+    ops.linear_add(ops.attention(q, cache.kv, position, *heads, window), weights.out, x, weights.out_bias)
+    ops.linear_add(ops.norm_swiglu(x, ffn_norm, weights.gate_up), weights.down, x, weights.down_bias)

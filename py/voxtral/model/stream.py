@@ -25,8 +25,7 @@ from voxtral.model.loader import ModelWeights, Progress
 from voxtral.ops.base import DecoderState
 
 HISTORY_MEL_FRAMES = 3
-CHUNK_TOKENS = (8, 1)  # sizes an encoder program exists for, largest first
-MAX_CHUNK_TOKENS = CHUNK_TOKENS[0]
+LARGEST_F32_CACHE_BYTES = 64 << 20  # of all rings of a stream; beyond that they hold float16
 
 Probe = Callable[[str, NDArray[np.float32]], None]  # stage name as in the golden files, new rows
 
@@ -47,24 +46,29 @@ class Stream:
         encoder, decoder = config.encoder, config.decoder
         self._ops, self._config, self._weights = ops, config, weights
         self.position = 0  # tokens, encoder and decoder alike
-        max_rows = MAX_CHUNK_TOKENS * GROUP
+        self.chunk_tokens = ops.chunk_tokens
+        max_tokens = ops.chunk_tokens[0]
+        max_rows = max_tokens * GROUP
+        self._encoder_width = encoder.n_heads * encoder.head_dim
+        self._decoder_width = decoder.n_kv_heads * decoder.head_dim
         # The first row of a chunk still needs keys that the last row would push out of a ring of `window`.
-        encoder_width = encoder.n_heads * encoder.head_dim
+        encoder_capacity = encoder.window - 1 + max_rows
+        dtype = cache_dtype(config, encoder_capacity)
         self._encoder_caches = [
-            KVCache.allocate(ops, encoder.window - 1 + max_rows, encoder_width, f"encoder {i}")
+            KVCache.allocate(ops, encoder_capacity, self._encoder_width, dtype, f"encoder {i}")
             for i in range(encoder.n_layers)
         ]
-        decoder_width = decoder.n_kv_heads * decoder.head_dim
         self._decoder_caches = [
-            KVCache.allocate(ops, decoder.window, decoder_width, f"decoder {i}") for i in range(decoder.n_layers)
+            KVCache.allocate(ops, decoder.window, self._decoder_width, dtype, f"decoder {i}")
+            for i in range(decoder.n_layers)
         ]
         self._encoder_rope = RopeTable(ops, encoder.head_dim, max_rows)
-        self._decoder_rope = RopeTable(ops, decoder.head_dim, MAX_CHUNK_TOKENS)
+        self._decoder_rope = RopeTable(ops, decoder.head_dim, max_tokens)
         self._encoder_position = ops.zeros((1,), "uint32", "encoder position")
         self._state = ops.zeros((len(DecoderState),), "uint32", "decoder state")
-        self._mel = ops.zeros((HISTORY_MEL_FRAMES + MAX_CHUNK_TOKENS * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), label="mel")
-        self._audio = ops.zeros((MAX_CHUNK_TOKENS, decoder.dim), label="audio embeddings")
-        self._tokens = ops.zeros((MAX_CHUNK_TOKENS,), "uint32", "tokens")
+        self._mel = ops.zeros((HISTORY_MEL_FRAMES + max_tokens * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), label="mel")
+        self._audio = ops.zeros((max_tokens, decoder.dim), label="audio embeddings")
+        self._tokens = ops.zeros((max_tokens,), "uint32", "tokens")
         self._delay = ops.zeros((1, decoder.dim), label="delay embedding")
         self._ffn_norms = [ops.zeros((decoder.dim,), label=f"ffn norm {i}") for i in range(decoder.n_layers)]
         self._conditioned_delay = -1
@@ -79,14 +83,14 @@ class Stream:
     ) -> "Stream":
         """Allocate everything and record every program; progress: programs done, and in total."""
         stream = cls(ops, config, weights)
-        builds = {f"encode {n}": stream._encoder_program(n) for n in CHUNK_TOKENS}
+        builds = {f"encode {n}": stream._encoder_program(n) for n in ops.chunk_tokens}
         builds |= {"decode": stream._decoder_program, "condition": stream._condition_program}
         programs = {}
         for label, build in builds.items():
             programs[label] = await ops.program(build, label)
             if progress:
                 await progress(len(programs), len(builds))
-        stream._encode = {n: programs[f"encode {n}"] for n in CHUNK_TOKENS}
+        stream._encode = {n: programs[f"encode {n}"] for n in ops.chunk_tokens}
         stream._decode, stream._condition = programs["decode"], programs["condition"]
         return stream
 
@@ -105,8 +109,7 @@ class Stream:
         """Begin where a checkpoint of the same padding and delay was taken."""
         self._condition_on(streaming.delay_tokens)
         for (saved, n_rows), cache in zip(checkpoint.caches, self._caches, strict=True):
-            self._ops.copy_rows(saved.keys, cache.keys, n_rows)
-            self._ops.copy_rows(saved.values, cache.values, n_rows)
+            self._ops.copy_rows(saved.kv, cache.kv, n_rows)
         self._set_position(checkpoint.position, checkpoint.last_token, streaming)
 
     def checkpoint(self, last_token: int) -> Checkpoint:
@@ -116,9 +119,8 @@ class Stream:
             is_encoder = len(copies) < len(self._encoder_caches)
             n_rows = min(self.position * (GROUP if is_encoder else 1), cache.capacity)
             width = self._encoder_width if is_encoder else self._decoder_width
-            copy = KVCache.allocate(self._ops, n_rows, width, "checkpoint")
-            self._ops.copy_rows(cache.keys, copy.keys, n_rows)
-            self._ops.copy_rows(cache.values, copy.values, n_rows)
+            copy = KVCache.allocate(self._ops, n_rows, width, cache.dtype, "checkpoint")
+            self._ops.copy_rows(cache.kv, copy.kv, n_rows)
             copies.append((copy, n_rows))
         return Checkpoint(self.position, last_token, copies)
 
@@ -131,17 +133,9 @@ class Stream:
     def _caches(self) -> list[KVCache]:
         return self._encoder_caches + self._decoder_caches
 
-    @property
-    def _encoder_width(self) -> int:
-        return self._config.encoder.n_heads * self._config.encoder.head_dim
-
-    @property
-    def _decoder_width(self) -> int:
-        return self._config.decoder.n_kv_heads * self._config.decoder.head_dim
-
     # -- advancing ------------------------------------------------------------------------------
     async def advance(self, mel: NDArray[np.float32]) -> list[int]:
-        """Token ids of the next n positions, n in CHUNK_TOKENS.
+        """Token ids of the next n positions, n in chunk_tokens.
 
         mel: float32 [3 + 8 n, 128], the chunk's frames after three frames of history (0.0 before the
         stream's start). Prompt positions give ids too: what the network would have said there.
@@ -149,10 +143,10 @@ class Stream:
         n_tokens = self._take(mel)
         self._ops.submit([self._encode[n_tokens], *[self._decode] * n_tokens])
         ids = await self.ids()
-        return [ids[p % MAX_CHUNK_TOKENS] for p in range(self.position - n_tokens, self.position)]
+        return [ids[p % self.chunk_tokens[0]] for p in range(self.position - n_tokens, self.position)]
 
     async def ids(self) -> list[int]:
-        """The ring of the last ids, that of position p in slot p % MAX_CHUNK_TOKENS; waits for the device."""
+        """The ring of the last ids, that of position p in slot p % chunk_tokens[0]; waits for the device."""
         return [int(token) for token in await self._ops.read(self._tokens)]
 
     async def advance_probed(self, mel: NDArray[np.float32], probe: Probe, decode: bool) -> list[int]:
@@ -167,7 +161,7 @@ class Stream:
             probe(name, await self._ops.read(self._ops.outputs(program)))
             if name == "enc_out":
                 probe("audio_embeds", (await self._ops.read(self._audio))[:1])
-        return [(await self.ids())[(self.position - 1) % MAX_CHUNK_TOKENS]]
+        return [(await self.ids())[(self.position - 1) % self.chunk_tokens[0]]]
 
     def _take(self, mel: NDArray[np.float32]) -> int:
         """Hand a chunk's frames and angles to the device and move on; returns its number of tokens."""
@@ -212,7 +206,7 @@ class Stream:
         for layer, cache, ffn_norm in layers:
             heads = (config.n_heads, config.n_kv_heads, config.window)
             apply_layer(ops, layer, x, cache, self._decoder_rope, self._state, *heads, ffn_norm)
-        logits = ops.linear(ops.rms_norm(x, weights.decoder_norm), weights.token_embeddings)
+        logits = ops.norm_linear(x, weights.decoder_norm, weights.token_embeddings)
         ops.argmax_advance(logits, self._state, self._tokens)
         return logits
 
@@ -228,6 +222,14 @@ class Stream:
             self._ops.write(self._delay, delay_embedding(delay_tokens, self._config.decoder.dim)[None])
             self._ops.submit([self._condition])
             self._conditioned_delay = delay_tokens
+
+
+def cache_dtype(config: ModelConfig, encoder_capacity: int) -> str:
+    """float32 where both rings are small; float16, half the memory and half the traffic, where they are not."""
+    encoder, decoder = config.encoder, config.decoder
+    n_keys = encoder.n_layers * encoder_capacity * encoder.n_heads * encoder.head_dim
+    n_keys += decoder.n_layers * decoder.window * decoder.n_kv_heads * decoder.head_dim
+    return "float32" if 2 * 4 * n_keys <= LARGEST_F32_CACHE_BYTES else "float16"
 
 
 def delay_embedding(delay_tokens: int, dim: int) -> NDArray[np.float32]:

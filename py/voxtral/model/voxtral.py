@@ -14,7 +14,7 @@ from voxtral.gguf import GgufIndex
 from voxtral.mel import log_mel
 from voxtral.model.layers import AnyOps
 from voxtral.model.loader import ModelWeights, Progress, load_weights
-from voxtral.model.stream import CHUNK_TOKENS, HISTORY_MEL_FRAMES, Checkpoint, Stream
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Checkpoint, Stream
 from voxtral.shards import ShardedCursor
 
 MAX_PREFIXES = 3  # checkpoints kept; each is some 90 MB for the 4B model at 76 tokens
@@ -77,7 +77,7 @@ class Voxtral:
         mel = np.concatenate([np.zeros((HISTORY_MEL_FRAMES, N_MEL_BINS), np.float32), silence])
         tokens: list[int] = []
         while len(tokens) < streaming.n_silent_tokens:
-            n_tokens = next(n for n in CHUNK_TOKENS if n <= streaming.n_silent_tokens - len(tokens))
+            n_tokens = next(n for n in stream.chunk_tokens if n <= streaming.n_silent_tokens - len(tokens))
             start = len(tokens) * MEL_FRAMES_PER_TOKEN
             tokens += await stream.advance(mel[start : start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN])
             if progress:
@@ -86,4 +86,4 @@ class Voxtral:
 
     def _forget_oldest_prefix(self) -> None:
         oldest = self._prefixes.pop(next(iter(self._prefixes)))
-        self.ops.free([tensor for cache, _ in oldest.checkpoint.caches for tensor in (cache.keys, cache.values)])
+        self.ops.free([cache.kv for cache, _ in oldest.checkpoint.caches])

@@ -10,9 +10,10 @@ return fresh tensors; on the GPU those are scratch, reusable as soon as the prog
 Only what `build` returns (a tensor, or a tuple or dict of them) can be read after the run, see `outputs`.
 
 Shapes: M rows, N outputs, K inputs; all tensors are float32 row-major unless said otherwise.
-A KV cache is a ring: the key of absolute position j lies in slot j % capacity; RoPE is applied before
-storing. A rope table is a ring too: row p % n_rows holds cos and sin of position p, interleaved
-[head_dim / 2, 2], computed on the host in float64.
+A KV cache is a ring [capacity, 2 * n_kv_heads * head_dim]: absolute position j has slot j % capacity, which
+holds its keys, RoPE applied, then its values; as float32 or, in half the memory, float16. A rope table is
+a ring too: row p % n_rows holds cos and sin of position p, interleaved [head_dim / 2, 2], computed on the
+host in float64.
 
 Decoder state, uint32[4] (`DecoderState`): position, token (the last one generated), n_prompt (tokens
 forced at the start: `<s>`, then STREAMING_PAD), audio_row (row of `audio` that belongs to position).
@@ -45,11 +46,16 @@ class DecoderState(IntEnum):
 
 
 class Ops(Protocol, Generic[T, W, P]):
-    """Tensors T, weight matrices W and programs P of one backend."""
+    """Tensors T, weight matrices W and programs P of one backend.
+
+    chunk_tokens: numbers of tokens the encoder should take at a time here, largest first; the last is 1.
+    """
+
+    chunk_tokens: tuple[int, ...]
 
     # -- memory ---------------------------------------------------------------------------------
     def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> T:
-        """A persistent zero-filled tensor; dtype is float32 or uint32."""
+        """A persistent zero-filled tensor; dtype is float32, uint32 or, for KV caches, float16."""
 
     def tensor(self, array: "NDArray[Any]", label: str = "") -> T:
         """A persistent tensor with these values (float32 or uint32)."""
@@ -111,23 +117,37 @@ class Ops(Protocol, Generic[T, W, P]):
         Written to the first M rows of persistent `out` [>= M, N] when given.
         """
 
+    def norm_linear(self, x: T, norm: T, weight: W, bias: T | None = None) -> T:
+        """linear(rms_norm(x, norm), weight, bias)."""
+
+    def norm_swiglu(self, x: T, norm: T, gate_up: W) -> T:
+        """y = norm_linear(x) of width 2F, gate first: silu(gate) * up, [M, F]."""
+
     def linear_add(self, x: T, weight: W, residual: T, bias: T | None = None) -> T:
         """residual [M, N] += x times weight transposed + bias, in place; returns `residual`."""
-
-    def swiglu(self, gate_up: T) -> T:
-        """gate_up [M, 2F], gate first: silu(gate) * up, [M, F]."""
 
     def ada_norm_weight(self, weight: T, ada: T, out: T) -> None:
         """out [K] = weight [K] * (1 + ada [1, K])."""
 
-    def rope_append_kv(self, qkv: T, rope: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int) -> T:
-        """Rotate and store: qkv [M, (n_heads + 2 n_kv_heads) * head_dim], row m at position[0] + m.
+    def norm_qkv(
+        self,
+        x: T,
+        norm: T,
+        weight: W,
+        bias: T | None,
+        rope: T,
+        kv: T,
+        position: T,
+        n_heads: int,
+        n_kv_heads: int,
+    ) -> T:
+        """Into attention: y = norm_linear(x), of width (n_heads + 2 n_kv_heads) * head_dim, row m at position[0] + m.
 
-        Adjacent pairs (2j, 2j+1) of q and k turn by the rope row; k and v go to their ring slots in
-        keys, values [capacity, n_kv_heads * head_dim]; returns the rotated q [M, n_heads * head_dim].
+        Adjacent pairs (2j, 2j+1) of q and k turn by the rope row; k and v go to their slot of the cache;
+        returns the turned q [M, n_heads * head_dim].
         """
 
-    def attention(self, q: T, keys: T, values: T, position: T, n_heads: int, n_kv_heads: int, window: int) -> T:
+    def attention(self, q: T, kv: T, position: T, n_heads: int, n_kv_heads: int, window: int) -> T:
         """Causal sliding-window attention over the ring: row m, at i = position[0] + m, sees keys
         max(0, i - window + 1) … i. Query head h uses kv head h // (n_heads / n_kv_heads); scores are
         scaled by head_dim ** -0.5. Returns [M, n_heads * head_dim]."""

@@ -37,6 +37,8 @@ class Program:
 class ReferenceOps:
     """`ops.base.Ops` on numpy arrays."""
 
+    chunk_tokens: tuple[int, ...] = (8, 1)
+
     # -- memory ---------------------------------------------------------------------------------
     def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> Tensor:  # noqa: ARG002
         return np.zeros(shape, dtype)
@@ -112,59 +114,53 @@ class ReferenceOps:
         out[: len(y)] = y
         return out[: len(y)]
 
+    def norm_linear(self, x: Floats, norm: Floats, weight: Floats, bias: Floats | None = None) -> Floats:
+        return self.linear(self.rms_norm(x, norm), weight, bias)
+
+    def norm_swiglu(self, x: Floats, norm: Floats, gate_up: Floats) -> Floats:
+        gate, up = np.split(self.norm_linear(x, norm, gate_up), 2, axis=1)
+        # exp of more than 88 overflows float32
+        y: Floats = np.asarray(gate / (1.0 + np.exp(-np.clip(gate, -80.0, None))) * up, np.float32)
+        return y
+
     def linear_add(self, x: Floats, weight: Floats, residual: Floats, bias: Floats | None = None) -> Floats:
         residual += x @ weight.T
         if bias is not None:
             residual += bias
         return residual
 
-    def swiglu(self, gate_up: Floats) -> Floats:
-        gate, up = np.split(gate_up, 2, axis=1)
-        # exp of more than 88 overflows float32
-        y: Floats = np.asarray(gate / (1.0 + np.exp(-np.clip(gate, -80.0, None))) * up, np.float32)
-        return y
-
     def ada_norm_weight(self, weight: Floats, ada: Floats, out: Floats) -> None:
         out[:] = weight * (1.0 + ada.reshape(-1))
 
-    def rope_append_kv(
+    def norm_qkv(
         self,
-        qkv: Floats,
+        x: Floats,
+        norm: Floats,
+        weight: Floats,
+        bias: Floats | None,
         rope: Floats,
-        keys: Floats,
-        values: Floats,
+        kv: Tensor,
         position: Tensor,
         n_heads: int,
         n_kv_heads: int,
     ) -> Floats:
+        qkv = self.norm_linear(x, norm, weight, bias)
         n_rows, width = qkv.shape
         head_dim = width // (n_heads + 2 * n_kv_heads)
         positions = int(position[0]) + np.arange(n_rows)
         heads = qkv.reshape(n_rows, -1, head_dim)
-        turned = _rotate(heads[:, : n_heads + n_kv_heads], rope[positions % len(rope)])
-        slots = positions % len(keys)
-        keys[slots] = turned[:, n_heads:].reshape(n_rows, -1)
-        values[slots] = heads[:, n_heads + n_kv_heads :].reshape(n_rows, -1)
-        return turned[:, :n_heads].reshape(n_rows, -1)
+        heads[:, : n_heads + n_kv_heads] = _rotate(heads[:, : n_heads + n_kv_heads], rope[positions % len(rope)])
+        kv[positions % len(kv)] = heads[:, n_heads:].reshape(n_rows, -1)
+        return heads[:, :n_heads].reshape(n_rows, -1)
 
-    def attention(
-        self,
-        q: Floats,
-        keys: Floats,
-        values: Floats,
-        position: Tensor,
-        n_heads: int,
-        n_kv_heads: int,
-        window: int,
-    ) -> Floats:
+    def attention(self, q: Floats, kv: Tensor, position: Tensor, n_heads: int, n_kv_heads: int, window: int) -> Floats:
         n_rows, width = q.shape
         head_dim = width // n_heads
         start = int(position[0])
         first = max(0, start - window + 1)
         key_positions = np.arange(first, start + n_rows)
-        slots = key_positions % len(keys)
-        k = keys[slots].reshape(-1, n_kv_heads, head_dim).transpose(1, 2, 0)
-        v = values[slots].reshape(-1, n_kv_heads, head_dim).transpose(1, 0, 2)
+        seen = kv[key_positions % len(kv)].astype(np.float32, copy=False).reshape(-1, 2, n_kv_heads, head_dim)
+        k, v = seen[:, 0].transpose(1, 2, 0), seen[:, 1].transpose(1, 0, 2)
         # Query heads of one kv head are rows of the same product: [n_kv_heads, group * n_rows, head_dim].
         group = n_heads // n_kv_heads
         queries = q.reshape(n_rows, n_kv_heads, group, head_dim).transpose(1, 2, 0, 3)

@@ -15,8 +15,18 @@ from voxtral.config import BOS_TOKEN, MAX_HEAD_DIM, RMS_NORM_EPS, STREAMING_PAD_
 from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_grid
 from voxtral.gpu.device import Device
 from voxtral.gpu.shader_library import ShaderLibrary
-from voxtral.gpu.tensor import Matrix, MatrixPart, Memory, Tensor
+from voxtral.gpu.tensor import BYTES_PER_ELEMENT, Matrix, MatrixPart, Memory, Tensor
 from voxtral.ops.base import FILL_BYTES
+from voxtral.ops.kernel_shapes import (
+    GEMM_OUTPUTS,
+    TILE,
+    attention_splits,
+    few_rows_wg,
+    gemm_rows,
+    is_few_rows,
+    matvec_outputs,
+    matvec_shape,
+)
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
 from voxtral.shards import Piece
 
@@ -27,8 +37,8 @@ MAX_BYTES_UNDER_WAY = 64 << 20  # written but perhaps not yet on the GPU
 ELEMENT_WG = 64  # invocations per workgroup where each works for itself
 SERIAL_WG = 16  # the same on software adapters: small matrices must make a workgroup for every core
 ATTENTION_SERIAL_WG = 4  # one vector of lanes, as heads and rows are few
-TILE = 4  # rows and outputs of one invocation of matmul_q4_0, time steps of one of conv1d_gelu
-MATVEC_OUTPUTS = 16  # of a workgroup: WG 128 / LANES 32 teams of 4
+TEAM_WG = 64  # of conv1d_gelu_team
+ARGMAX_SHARE = 2048  # logits of a workgroup
 
 
 class WebGpuOps:
@@ -36,14 +46,23 @@ class WebGpuOps:
 
     serial: give each output to one invocation instead of a team with barriers, by default on software adapters,
     which run that several times faster. max_binding_bytes: split matrices there, by default at the device's limit.
+    subgroups: use subgroup operations, by default where the device has them.
     """
 
-    def __init__(self, device: Device, serial: bool | None = None, max_binding_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        serial: bool | None = None,
+        max_binding_bytes: int | None = None,
+        subgroups: bool | None = None,
+    ) -> None:
         self.device = device
         self._serial = device.info.is_software if serial is None else serial
         self._max_binding_bytes = max_binding_bytes or device.limits.max_storage_buffer_binding_size
         self._wg = SERIAL_WG if self._serial else ELEMENT_WG
-        self._library = ShaderLibrary(device)
+        # A CPU gains nothing from larger chunks, and loses what they compute beyond the end.
+        self.chunk_tokens: tuple[int, ...] = (1,) if self._serial else (64, 16, 4, 1)
+        self._library = ShaderLibrary(device, "subgroups" in device.info.features if subgroups is None else subgroups)
         self._pool = ScratchPool(device)
         self._recorder: Recorder | None = None
         self._staging: Tensor | None = None
@@ -52,7 +71,7 @@ class WebGpuOps:
 
     # -- memory ---------------------------------------------------------------------------------
     def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> Tensor:
-        n_bytes = math.prod(shape) * 4
+        n_bytes = math.prod(shape) * BYTES_PER_ELEMENT[dtype]
         return Tensor(Memory(n_bytes, label, self.device.create_buffer(n_bytes, label)), shape, dtype)
 
     def tensor(self, array: NDArray[Any], label: str = "") -> Tensor:
@@ -160,12 +179,13 @@ class WebGpuOps:
         _require(weight.shape[1] == 3 * n_channels_in and n_channels_in % 4 == 0, "conv1d_gelu", x, weight)
         n_steps = (n_in - 3) // stride + 1
         y = self._record.scratch((n_steps, n_channels), "conv1d_gelu")
+        wg, channels = (self._wg, self._wg) if self._serial else (TEAM_WG, TILE)
         self._record.dispatch(
-            "conv1d_gelu",
+            "conv1d_gelu" if self._serial else "conv1d_gelu_team",
             (x, weight, bias, position or self._absent, y),
             (n_steps, n_channels, 3 * n_channels_in // 4, stride * n_channels_in // 4),
-            fold_grid(math.ceil(n_channels / self._wg), math.ceil(n_steps / TILE)),
-            WG=self._wg,
+            fold_grid(math.ceil(n_channels / channels), math.ceil(n_steps / TILE)),
+            WG=wg,
             ZERO_FIRST=position is not None,
         )
         return y
@@ -182,36 +202,65 @@ class WebGpuOps:
     ) -> Tensor:
         shape = (x.shape[0], weight.shape[0])
         y = self._record.scratch(shape, "linear") if out is None else self.view(out, shape)
-        self._linear(x, weight, bias, y, HAS_GELU=gelu)
+        return self._product(x, None, weight, bias, y, HAS_GELU=gelu)
+
+    def norm_linear(self, x: Tensor, norm: Tensor, weight: Matrix, bias: Tensor | None = None) -> Tensor:
+        y = self._record.scratch((x.shape[0], weight.shape[0]), "norm_linear")
+        return self._product(x, norm, weight, bias, y)
+
+    def norm_swiglu(self, x: Tensor, norm: Tensor, gate_up: Matrix) -> Tensor:
+        n_rows, width = x.shape[0], gate_up.shape[0] // 2
+        _require(width % 4 == 0, "norm_swiglu", x, gate_up)
+        y = self._record.scratch((n_rows, width), "norm_swiglu")
+        if not self._serial and len(gate_up.parts) == 1:
+            return self._product(x, norm, gate_up, None, y, IS_GATED=True)
+        both = self.norm_linear(x, norm, gate_up)
+        self._elements("swiglu", (both, y), n_rows * width // 4, (width // 4,))
         return y
 
     def linear_add(self, x: Tensor, weight: Matrix, residual: Tensor, bias: Tensor | None = None) -> Tensor:
-        self._linear(x, weight, bias, residual, ACCUMULATE=True)
-        return residual
+        return self._product(x, None, weight, bias, residual, ACCUMULATE=True)
 
-    def _linear(self, x: Tensor, weight: Matrix, bias: Tensor | None, y: Tensor, **overrides: float) -> None:
+    def _product(
+        self, x: Tensor, norm: Tensor | None, weight: Matrix, bias: Tensor | None, y: Tensor, **overrides: float
+    ) -> Tensor:
+        """y = norm?(x) times weight, by the kernel made for this many rows."""
         n_rows, width = x.shape
-        n_columns = weight.shape[0]
-        _require(weight.shape[1] == width and y.shape == (n_rows, n_columns), "linear", x, weight, y)
-        overrides["HAS_BIAS"] = bias is not None
+        n_columns = y.shape[1]
+        is_gated = bool(overrides.get("IS_GATED"))
+        _require(weight.shape == (n_columns * (2 if is_gated else 1), width), "linear", x, weight, y)
+        _require(y.shape[0] == n_rows and (norm is None or norm.shape == (width,)), "linear", x, weight, y)
+        is_few = not self._serial and is_few_rows(weight.shape[0], n_rows)
+        if norm is not None and not is_few:
+            x = self.rms_norm(x, norm)
+        if bias is not None:
+            overrides["HAS_BIAS"] = True
         for part in weight.parts:
-            arguments = (x, part.nibbles, part.scales, bias or self._absent, y)
-            params = (part.n_rows, weight.n_blocks, part.first_row)
-            if n_rows == 1 and not self._serial:
-                grid = fold_grid(math.ceil(part.n_rows / MATVEC_OUTPUTS))
-                self._record.dispatch("matvec_q4_0", arguments, params, grid, **overrides)
-            else:
+            matrix: tuple[Tensor, ...] = (part.nibbles, part.scales, bias or self._absent)
+            params: tuple[int, ...] = (part.n_rows, part.first_row, n_rows, n_columns)
+            shape: dict[str, int]
+            if is_few:
+                if norm is not None:
+                    overrides |= {"HAS_NORM": True, "EPS": RMS_NORM_EPS}
+                matrix = (norm or self._absent, *matrix)
+                if n_rows == 1:
+                    kernel, shape = "matvec_q4_0", matvec_shape(part.n_rows, weight.n_blocks)
+                    params = (part.n_rows, part.first_row, n_columns)
+                    tile = (1, matvec_outputs(shape))
+                else:
+                    kernel, tile = "few_rows_q4_0", (TILE, TILE)
+                    shape = {"WG": few_rows_wg(part.n_rows), "N_BLOCKS": weight.n_blocks}
+                    shape["TEAM_SLOTS"] = TILE + (norm is not None)
+            elif self._serial:
                 rows = 1 if n_rows == 1 else TILE
-                grid = fold_grid(math.ceil(part.n_rows / (TILE * self._wg)), math.ceil(n_rows / rows))
-                self._record.dispatch(
-                    "matmul_q4_0", arguments, (*params, n_rows, n_columns), grid, WG=self._wg, ROWS=rows, **overrides
-                )
-
-    def swiglu(self, gate_up: Tensor) -> Tensor:
-        n_rows, width = gate_up.shape
-        y = self._record.scratch((n_rows, width // 2), "swiglu")
-        _require(width % 8 == 0, "swiglu", gate_up)
-        self._elements("swiglu", (gate_up, y), n_rows * width // 8, (width // 8,))
+                kernel, shape, tile = "matmul_q4_0", {"WG": self._wg, "ROWS": rows}, (rows, TILE * self._wg)
+                params = (*params, weight.n_blocks)
+            else:
+                rows = gemm_rows(part.n_rows, n_rows)
+                kernel, shape, tile = "gemm_q4_0", {"TILE_ROWS": rows}, (rows, GEMM_OUTPUTS)
+                params = (*params, weight.n_blocks)
+            grid = fold_grid(math.ceil(part.n_rows / tile[1]), math.ceil(n_rows / tile[0]))
+            self._record.dispatch(kernel, (x, *matrix, y), params, grid, **shape, **overrides)
         return y
 
     def ada_norm_weight(self, weight: Tensor, ada: Tensor, out: Tensor) -> None:
@@ -219,53 +268,79 @@ class WebGpuOps:
         _require(width % 4 == 0 and ada.n_bytes == weight.n_bytes, "ada_norm_weight", weight, ada)
         self._elements("ada_norm_weight", (weight, ada, out), width // 4, ())
 
-    def rope_append_kv(
+    def norm_qkv(
         self,
-        qkv: Tensor,
+        x: Tensor,
+        norm: Tensor,
+        weight: Matrix,
+        bias: Tensor | None,
         rope: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        kv: Tensor,
         position: Tensor,
         n_heads: int,
         n_kv_heads: int,
     ) -> Tensor:
-        n_rows, width = qkv.shape
-        head_dim = width // (n_heads + 2 * n_kv_heads)
-        _require(rope.shape[1:] == (head_dim // 2, 2), "rope_append_kv", qkv, rope)
-        _require(keys.shape[1] == n_kv_heads * head_dim and n_rows <= keys.shape[0], "rope_append_kv", qkv, keys)
+        n_rows = x.shape[0]
+        head_dim = weight.shape[0] // (n_heads + 2 * n_kv_heads)
+        kv_width = n_kv_heads * head_dim
+        _require(rope.shape[1:] == (head_dim // 2, 2) and head_dim % 4 == 0, "norm_qkv", weight, rope)
+        _require(kv.shape[1] == 2 * kv_width and n_rows <= kv.shape[0], "norm_qkv", weight, kv)
         q = self._record.scratch((n_rows, n_heads * head_dim), "q")
-        self._record.dispatch(
-            "rope_append_kv",
-            (qkv, rope, position, q, keys, values),
-            (n_rows, n_heads, n_kv_heads, head_dim // 2, rope.shape[0], keys.shape[0]),
-            fold_grid(math.ceil(n_rows * width // 2 / self._wg)),
-            WG=self._wg,
-        )
+        params = (n_heads * head_dim // 2, kv_width // 2, head_dim // 2, rope.shape[0], kv.shape[0])
+        is_f16 = kv.dtype == "float16"
+        if not self._serial and n_rows == 1 and bias is None and len(weight.parts) == 1:
+            part = weight.parts[0]
+            shape = matvec_shape(part.n_rows, weight.n_blocks)
+            self._record.dispatch(
+                "qkv_q4_0",
+                (x, norm, part.nibbles, part.scales, rope, position, q, kv),
+                params,
+                fold_grid(math.ceil(part.n_rows / matvec_outputs(shape))),
+                HAS_NORM=True,
+                EPS=RMS_NORM_EPS,
+                KV_F16=is_f16,
+                **shape,
+            )
+        else:
+            qkv = self.norm_linear(x, norm, weight, bias)
+            grid = fold_grid(math.ceil(n_rows * weight.shape[0] // 2 / self._wg))
+            arguments = (qkv, rope, position, q, kv)
+            self._record.dispatch("rope_append_kv", arguments, (*params, n_rows), grid, WG=self._wg, KV_F16=is_f16)
         return q
 
-    def attention(
-        self,
-        q: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        position: Tensor,
-        n_heads: int,
-        n_kv_heads: int,
-        window: int,
-    ) -> Tensor:
+    def attention(self, q: Tensor, kv: Tensor, position: Tensor, n_heads: int, n_kv_heads: int, window: int) -> Tensor:
         n_rows, width = q.shape
         head_dim = width // n_heads
-        capacity, kv_width = keys.shape
-        _require(head_dim % 32 == 0 and head_dim <= MAX_HEAD_DIM, "attention", q, keys)
-        _require(capacity >= window + n_rows - 1, "attention", q, keys)  # or a row's oldest key is overwritten
+        capacity, kv_width = kv.shape
+        group = n_heads // n_kv_heads
+        _require(head_dim % 32 == 0 and head_dim <= MAX_HEAD_DIM, "attention", q, kv)
+        _require(kv_width == 2 * n_kv_heads * head_dim, "attention", q, kv)
+        _require(capacity >= window + n_rows - 1, "attention", q, kv)  # or a row's oldest key is overwritten
         y = self._record.scratch(q.shape, "attention")
-        arguments = (q, keys, values, position, y)
-        params = (n_heads, n_heads // n_kv_heads, head_dim // 4, capacity, window, kv_width // 4, float(head_dim**-0.5))
+        ring = (n_heads, head_dim // 8, capacity, kv_width // 16, float(head_dim**-0.5))
+        is_f16 = kv.dtype == "float16"
         if self._serial:
             grid = fold_grid(math.ceil(n_rows * n_heads / ATTENTION_SERIAL_WG))
-            self._record.dispatch("attention_serial", arguments, (*params, n_rows), grid, WG=ATTENTION_SERIAL_WG)
-        else:
-            self._record.dispatch("attention", arguments, params, (n_heads, n_rows, 1))
+            params = (n_rows, group, window, *ring)
+            self._record.dispatch(
+                "attention_serial", (q, kv, position, y), params, grid, WG=ATTENTION_SERIAL_WG, KV_F16=is_f16
+            )
+            return y
+        n_fours = math.ceil(n_rows * group / 4)
+        n_splits = attention_splits(n_kv_heads * n_fours, window)
+        span = (n_rows, group, window, n_splits)
+        stats = self._record.scratch((n_rows * n_heads, n_splits, 2), "attention stats")
+        is_split = n_splits > 1
+        mixes = self._record.scratch((n_rows * n_heads, n_splits, head_dim), "attention mixes") if is_split else y
+        grid = (n_kv_heads, n_splits, n_fours)
+        self._record.dispatch(
+            "attention", (q, kv, position, mixes, stats), (*span, *ring), grid, IS_SPLIT=is_split, KV_F16=is_f16
+        )
+        if is_split:
+            grid = (n_heads, n_rows, head_dim // 32)
+            self._record.dispatch(
+                "attention_reduce", (mixes, stats, position, y), (*span, n_heads, head_dim // 4), grid
+            )
         return y
 
     def embed(self, table: Matrix, audio: Tensor, state: Tensor) -> Tensor:
@@ -286,7 +361,11 @@ class WebGpuOps:
         return y
 
     def argmax_advance(self, logits: Tensor, state: Tensor, tokens: Tensor) -> None:
-        self._record.dispatch("argmax_advance", (logits, state, tokens), (logits.shape[1], tokens.shape[0]), (1, 1, 1))
+        n_logits = logits.shape[1]
+        n_parts = math.ceil(n_logits / ARGMAX_SHARE)
+        parts = self._record.scratch((n_parts, 2), "argmax parts")
+        self._record.dispatch("argmax_part", (logits, parts), (n_logits,), fold_grid(n_parts), SHARE=ARGMAX_SHARE)
+        self._record.dispatch("argmax_advance", (parts, state, tokens), (n_parts, tokens.shape[0]), (1, 1, 1))
 
     def advance_encoder(self, position: Tensor, n_rows: int, state: Tensor) -> None:
         self._record.dispatch("advance_encoder", (position, state), (n_rows,), (1, 1, 1))

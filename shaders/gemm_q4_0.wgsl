@@ -1,0 +1,137 @@
+// gemm_q4_0 — y[m, n] = or += gelu?(sum over k of x[m, k] * W[n, k] + bias[n]?) for many rows; or SwiGLU of two
+// x: f32 [n_rows, K]; nibbles, scales: Q4_0 rows [n_outputs, K] of one matrix part (common/q4_0.wgsl); bias: f32 [N];
+// y: f32 [>= n_rows, n_columns]; the part's outputs begin at column first_output. IS_GATED: as in matvec_q4_0.wgsl.
+// One workgroup: TILE_ROWS rows by 64 outputs, block by block of K: both tiles lie in workgroup memory as [row][quad],
+// a row's 8 quads permuted by its number so that neighbours meet different banks. Weights are decoded when they are
+// stored there, and the next block is fetched while this one is multiplied. One invocation: 4 rows by 4 outputs.
+// Rows and outputs beyond the last are computed as the last and not stored.
+// Overrides: TILE_ROWS (64; 32 or 64), IS_GATED (false) and those of common/epilogue.wgsl.
+// Oracle: reference.linear, norm_linear, norm_swiglu, linear_add; budgets of these.
+
+override TILE_ROWS: u32 = 64u;
+override IS_GATED: bool = false;
+override WG: u32 = TILE_ROWS * 4u;
+override TEAMS: u32 = TILE_ROWS / 4u;
+
+const TILE_OUTPUTS = 64u;
+const QUADS = 8u; // of a block
+
+struct Params {
+    n_outputs: u32,
+    first_output: u32,
+    n_rows: u32,
+    n_columns: u32,
+    n_blocks: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> nibbles: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+var<workgroup> tile_x: array<vec4<f32>, TILE_ROWS * QUADS>;
+var<workgroup> tile_w: array<vec4<f32>, TILE_OUTPUTS * QUADS>;
+
+// The matrix row that output n of this workgroup's tile is.
+fn output_row(tile: u32, n: u32) -> u32 {
+    if (IS_GATED) {
+        let column = min(tile * 32u + (n & 31u), params.n_columns - 1u);
+        return select(column, column + params.n_columns, n >= 32u);
+    }
+    return min(tile * TILE_OUTPUTS + n, params.n_outputs - 1u);
+}
+
+fn x_place(row: u32, quad: u32) -> u32 {
+    return row * QUADS + (quad ^ (row & 7u));
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
+    let tile = workgroup_index(workgroup);
+    let first_row = workgroup.z * TILE_ROWS;
+    // What this invocation fetches of every block: 2 quads of x, and 1 word (TILE_ROWS 64) or 2 of the weights.
+    let quad = invocation & 7u;
+    let row_a = invocation >> 3u;
+    let row_b = row_a + TILE_ROWS / 2u;
+    let x_a = min(first_row + row_a, params.n_rows - 1u) * params.n_blocks * QUADS + quad;
+    let x_b = min(first_row + row_b, params.n_rows - 1u) * params.n_blocks * QUADS + quad;
+    let n = invocation & 63u;
+    let word = invocation >> 6u;
+    let base = output_row(tile, n) * params.n_blocks;
+    var next_x_a = x[x_a];
+    var next_x_b = x[x_b];
+    var next_word_a = nibbles[base * 4u + word];
+    var next_word_b = 0u;
+    if (TILE_ROWS < 64u) {
+        next_word_b = nibbles[base * 4u + word + 2u];
+    }
+    var next_scale = pick_scale(scales[base >> 1u], base);
+
+    let team = invocation >> 4u;
+    let lane = invocation & 15u;
+    var sums_0 = vec4<f32>(0.0);
+    var sums_1 = vec4<f32>(0.0);
+    var sums_2 = vec4<f32>(0.0);
+    var sums_3 = vec4<f32>(0.0);
+    for (var block = 0u; block < params.n_blocks; block++) {
+        workgroupBarrier();
+        tile_x[x_place(row_a, quad)] = next_x_a;
+        tile_x[x_place(row_b, quad)] = next_x_b;
+        tile_w[x_place(n, word)] = low_weights(next_word_a) * (LOW_UNITS * next_scale);
+        tile_w[x_place(n, word + 4u)] = high_weights(next_word_a) * (HIGH_UNITS * next_scale);
+        if (TILE_ROWS < 64u) {
+            tile_w[x_place(n, word + 2u)] = low_weights(next_word_b) * (LOW_UNITS * next_scale);
+            tile_w[x_place(n, word + 6u)] = high_weights(next_word_b) * (HIGH_UNITS * next_scale);
+        }
+        workgroupBarrier();
+        let next = min(block + 1u, params.n_blocks - 1u);
+        next_x_a = x[x_a + next * QUADS];
+        next_x_b = x[x_b + next * QUADS];
+        next_word_a = nibbles[(base + next) * 4u + word];
+        if (TILE_ROWS < 64u) {
+            next_word_b = nibbles[(base + next) * 4u + word + 2u];
+        }
+        next_scale = pick_scale(scales[(base + next) >> 1u], base + next);
+        for (var k = 0u; k < QUADS; k++) {
+            let weights = mat4x4<f32>(
+                tile_w[x_place(lane, k)],
+                tile_w[x_place(lane + 16u, k)],
+                tile_w[x_place(lane + 32u, k)],
+                tile_w[x_place(lane + 48u, k)],
+            );
+            sums_0 += tile_x[x_place(team, k)] * weights;
+            sums_1 += tile_x[x_place(team + TEAMS, k)] * weights;
+            sums_2 += tile_x[x_place(team + 2u * TEAMS, k)] * weights;
+            sums_3 += tile_x[x_place(team + 3u * TEAMS, k)] * weights;
+        }
+    }
+    store_sums(tile, first_row + team, lane, sums_0);
+    store_sums(tile, first_row + team + TEAMS, lane, sums_1);
+    store_sums(tile, first_row + team + 2u * TEAMS, lane, sums_2);
+    store_sums(tile, first_row + team + 3u * TEAMS, lane, sums_3);
+}
+
+// sums: outputs lane, lane + 16, lane + 32, lane + 48 of the tile.
+fn store_sums(tile: u32, row: u32, lane: u32, sums: vec4<f32>) {
+    if (row >= params.n_rows) {
+        return;
+    }
+    if (IS_GATED) {
+        let column = tile * 32u + lane;
+        if (column < params.n_columns) {
+            y[row * params.n_columns + column] = silu(sums.x) * sums.z;
+        }
+        if (column + 16u < params.n_columns) {
+            y[row * params.n_columns + column + 16u] = silu(sums.y) * sums.w;
+        }
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let n = tile * TILE_OUTPUTS + lane + 16u * i;
+        if (n < params.n_outputs) {
+            store_output(row * params.n_columns + params.first_output + n, params.first_output + n, sums[i]);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// qkv_q4_0 — the whole way of one decoder row into attention: q, k, v = W * rms_norm(x); q and k turned; k, v stored
+// x, norm_weight: f32 [K]; nibbles, scales: Q4_0 rows [(n_heads + 2 n_kv_heads) * head_dim, K] of q, k, v;
+// rope: f32 [n_rope_rows, head_dim / 2] pairs (cos, sin), row p % n_rope_rows for position p = position[0];
+// q: f32 [n_heads * head_dim]; kv: ring of `capacity` slots of keys, then values (common/kv_store.wgsl).
+// One workgroup: WG / LANES teams of 4 outputs, that is 2 pairs, which no head divides (common/staged_products.wgsl).
+// Overrides: those of common/staged_products.wgsl (HAS_NORM true) and of common/kv_store.wgsl.
+// Oracle: reference.norm_qkv, budget norm_qkv.
+
+struct Params {
+    q_pairs: u32,
+    kv_pairs: u32,
+    head_pairs: u32,
+    n_rope_rows: u32,
+    capacity: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> norm_weight: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> nibbles: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>;
+@group(0) @binding(5) var<storage, read> position: array<u32>;
+@group(0) @binding(6) var<storage, read_write> q: array<vec2<f32>>;
+@group(0) @binding(7) var<storage, read_write> kv: array<u32>;
+@group(0) @binding(8) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
+    let n_pairs = params.q_pairs + 2u * params.kv_pairs;
+    let n_teams = WG / LANES;
+    let first_team = workgroup_index(workgroup) * n_teams;
+    let mine = min((first_team + invocation / LANES) * 4u, n_pairs * 2u - 4u);
+    staged_products(invocation, mine + vec4<u32>(0u, 1u, 2u, 3u));
+    let team = invocation / 2u;
+    let column = first_team * 2u + invocation;
+    if (team < n_teams && column < n_pairs) {
+        let place = invocation % 2u * 2u;
+        append_pair(0u, column, vec2<f32>(team_total(team, place), team_total(team, place + 1u)));
+    }
+}
