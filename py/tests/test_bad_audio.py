@@ -154,6 +154,16 @@ def test_half_a_file_gives_half_its_sound(container, codec, notice):
     assert samples_from_bytes(data, f"a.{container}")[1] == []
 
 
+@pytest.mark.parametrize("n_channels", [2, 7, 8])
+def test_every_channel_of_other_formats_is_read(n_channels):
+    out = io.BytesIO()
+    channels = SPEECH[:16_000, None] * np.linspace(0.2, 1, n_channels, dtype=np.float32)
+    soundfile.write(out, channels, RATE, format="FLAC")
+    samples, notices = samples_from_bytes(out.getvalue(), "a.flac")
+    np.testing.assert_allclose(samples, channels.mean(axis=1), rtol=0, atol=1e-4)
+    assert notices == []
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(["FLAC", "OGG", "MP3"]), st.data())
 def test_flipped_bytes_are_read_or_refused(container, draw):

@@ -49,7 +49,7 @@ def _decode_with_av(data: bytes, name: str) -> Sound:
     blocks: list[NDArray[Any]] = []
     failure: Exception | None = None
     kind, claimed_s = None, 0.0  # kind: sample rate and number of channels, those of the first frame
-    resampler = av.AudioResampler(format="fltp")
+    interleave = av.AudioResampler(format="flt")  # PyAV 18 crashes on eight and more planes
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.audio[0]
@@ -61,7 +61,7 @@ def _decode_with_av(data: bytes, name: str) -> Sound:
                         kind = kind or (frame.sample_rate, frame.layout.nb_channels)
                         if (frame.sample_rate, frame.layout.nb_channels) != kind:
                             raise ValueError("a damaged frame claims another rate or other channels")
-                        blocks += [part.to_ndarray() for part in resampler.resample(frame)]
+                        blocks += [part.to_ndarray().reshape(-1, kind[1]) for part in interleave.resample(frame)]
                 except (av.FFmpegError, ValueError) as error:
                     failure = error
     except (av.FFmpegError, IndexError, ValueError) as error:
@@ -72,7 +72,7 @@ def _decode_with_av(data: bytes, name: str) -> Sound:
             f"{name}: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing that can be decoded ({reason}); "
             "check that it is a sound file and complete"
         ) from failure
-    channels = np.concatenate(blocks, axis=1).astype(np.float32)
+    channels = np.ascontiguousarray(np.concatenate(blocks).T, np.float32)
     rate = kind[0]
     present_s = channels.shape[1] / rate
     notices = []

@@ -46,6 +46,7 @@ class Transcription:
         self._session = StreamingSession(model, streaming.delay_ms, streaming.left_pad_tokens, streaming.stop_at_eos)
         self._transcript = Transcript(tekken)
         self._n_samples = 0
+        self.chunk_tokens = model.ops.chunk_tokens[0]  # the most that one call of the encoder takes
         self.tokens: list[int] = []
 
     @property

@@ -39,7 +39,6 @@ from voxtral.transcription import Transcription
 from voxtral.wav import read_wav
 
 LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
-FILE_SLICE_TOKENS = 8  # a file is fed in slices, so that progress and cancel come through
 MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU is no help to anyone waiting
 
 Message = dict[str, Any]
@@ -290,9 +289,11 @@ class Worker:
         self._state("ready")
 
     async def _transcribe(self, job: _Job, transcription: Transcription) -> None:
+        # A file goes through in slices of the largest chunk, so that progress and cancel come through.
+        slice_samples = transcription.chunk_tokens * SAMPLES_PER_TOKEN
         wall_s = 0.0  # computing only: a live session mostly waits for its speaker
         while not job.cancelled:
-            samples = job.take(FILE_SLICE_TOKENS * SAMPLES_PER_TOKEN)
+            samples = job.take(slice_samples)
             if len(samples) == 0:
                 if job.stopped:
                     break
