@@ -55,6 +55,8 @@ def main(arguments: list[str]) -> int:
         print(f"e2e/check.py needs Python 3.11 or newer, this is {sys.version.split()[0]}", file=sys.stderr)
         return 1
     os.chdir(ROOT)
+    # Small products on two busy cores: threads would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for step in (_install_packages, _install_driver, _install_chromium, _install_adapter, _fetch_runtime):
         if sentence := step():
             print(sentence, file=sys.stderr)

@@ -129,5 +129,5 @@ ODD = {
     "opposite phase": Odd(wav16(SPEECH, -SPEECH), SPOKEN, "its channels cancel each other out, so only channel"),
     "one channel silent": Odd(wav16(SPEECH, 0 * SPEECH), SPOKEN),
     "quiet": Odd(wav16(_at_peak(SPEECH, -36)), SPOKEN),
-    "two samples": Odd(wav16(SPEECH[:2]), ""),
+    "two samples": Odd(wav16(np.array([0.25, -0.25], np.float32)), ""),
 }

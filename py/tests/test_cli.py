@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 
+from voxtral.audio_file import read_audio
 from voxtral.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,17 @@ def test_transcribe_prints_json_lines(capsys):
     assert [line["text"] for line in lines] == ["one four one seven", ""]
     assert [word["text"] for word in lines[0]["words"]] == ["one", "four", "one", "seven"]
     assert lines[0]["words"][-1]["end"] <= lines[0]["audio_s"]
+
+
+@pytest.mark.parametrize("peak_dbfs", [-40, -50, -60])
+def test_very_quiet_speech_is_raised_and_said_to_be(capsys, tmp_path, peak_dbfs):
+    samples, _ = read_audio(SAMPLES / "digits_1.wav")
+    quiet = tmp_path / "quiet.wav"
+    steps = np.round(samples * (32_768 * 10 ** (peak_dbfs / 20) / np.abs(samples).max()))  # 16 bits, as it would be
+    write_float_wav(quiet, steps / 32_768)
+    code, out, err = run(capsys, "transcribe", "--backend", "numpy", quiet)
+    assert (code, out) == (0, "one four one seven\n")
+    assert f"peak {peak_dbfs} dBFS" in err
 
 
 def test_a_bad_file_does_not_stop_the_others(capsys, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from voxtral import sound as sound_module
 from voxtral.errors import AudioError
-from voxtral.sound import Sound, to_mono
+from voxtral.sound import Sound, audible, to_mono
 
 SPEECH = np.random.default_rng(0).normal(0, 0.1, 5000).astype(np.float32)
 OTHER = np.random.default_rng(1).normal(0, 0.1, 5000).astype(np.float32)
@@ -92,3 +92,18 @@ def test_any_floats_make_finite_mono(channels: np.ndarray) -> None:
     mono, _ = to_mono(Sound(channels, 16000), "a.wav")
     assert mono.shape == channels.shape[1:]
     assert np.isfinite(mono).all()
+
+
+@pytest.mark.parametrize("peak", [0.0, 1e-5, 4e-4, 0.016, 0.5, 1.0])
+def test_silence_and_ordinary_levels_are_left_alone(peak: float) -> None:
+    samples = np.array([0.0, peak, -peak / 2], np.float32)
+    heard, notices = audible(samples, "a.wav")
+    assert heard is samples
+    assert notices == []
+
+
+@pytest.mark.parametrize("peak", [6e-4, 0.00316, 0.014])
+def test_very_quiet_sound_is_raised_with_a_word_about_it(peak: float) -> None:
+    heard, (notice,) = audible(np.array([0.0, peak, -peak / 2], np.float32), "a.wav")
+    np.testing.assert_allclose(heard, [0.0, 0.1, -0.05], rtol=1e-5)
+    assert notice.startswith("a.wav: it is very quiet (peak -")

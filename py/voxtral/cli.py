@@ -31,6 +31,7 @@ from voxtral.quant import GgmlType
 from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
 from voxtral.shards import open_model_files
+from voxtral.sound import audible
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 from voxtral.weights import read_config
@@ -112,7 +113,8 @@ async def _transcribe_file(
     file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig, as_json: bool
 ) -> None:
     samples, notices = read_audio(file)
-    for sentence in notices:
+    samples, raised = audible(samples, str(file))
+    for sentence in notices + raised:
         print(f"voxtral: {sentence}", file=sys.stderr)
     started = time.perf_counter()
     transcription = Transcription(model, tekken, streaming)

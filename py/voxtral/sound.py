@@ -5,6 +5,7 @@ The model hears mono. Channels are averaged, as the reference does, unless they 
 adds and nobody hears, is taken out. Levels are left alone.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from voxtral.errors import AudioError
 
 MIN_SAMPLES = 2
 CANCELLED = 0.01  # the average has less than this share of the loudest channel's energy: -20 dB
+NOISE_PEAK = 10 ** (-66 / 20)  # below this, 16-bit sound is mostly rounding
+QUIET_PEAK = 10 ** (-37 / 20)  # from here on the demo network hears as well as at any level
+RAISED_PEAK = 10 ** (-20 / 20)
 OFFSET = 0.1  # a mean beyond this share of the sound's own RMS is no part of the sound
 MAX_MAGNITUDE = 1e30  # beyond this, or NaN: no sound
 SAMPLES_PER_SLAB = 1 << 20  # bounds the intermediates of an hour-long file
@@ -56,6 +60,20 @@ def to_mono(sound: Sound, name: str) -> tuple[NDArray[np.float32], list[str]]:
     if abs(mean[0]) > OFFSET * np.sqrt(energy[0]):
         mono = mono - np.float32(mean[0])
     return mono, notices
+
+
+def audible(samples: NDArray[np.float32], name: str) -> tuple[NDArray[np.float32], list[str]]:
+    """A recording as loud as speech needs to be, and a sentence if it was raised.
+
+    Only very quiet ones are touched (a peak from -66 to -37 dBFS), and only where the whole recording is known.
+    """
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not NOISE_PEAK <= peak < QUIET_PEAK:
+        return samples, []
+    gain = RAISED_PEAK / peak
+    level, raised = 20 * math.log10(peak), 20 * math.log10(gain)
+    notice = f"{name}: it is very quiet (peak {level:.0f} dBFS), so it was raised by {raised:.0f} dB."
+    return samples * np.float32(gain), [notice]
 
 
 def without_bad(samples: NDArray[np.float32]) -> NDArray[np.float32]:

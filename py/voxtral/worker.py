@@ -33,7 +33,7 @@ from voxtral.ops.webgpu import WebGpuOps
 from voxtral.protocol import EVENTS, REQUESTS
 from voxtral.resample import Resampler
 from voxtral.shards import ByteSource, MemorySource, ShardedCursor, weight_names
-from voxtral.sound import Sound, without_bad
+from voxtral.sound import Sound, audible, without_bad
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 from voxtral.wav import read_wav
@@ -169,7 +169,8 @@ class Worker:
             arrays = [self._host.samples(channel) for channel in channels]
             sound = Sound(np.stack(arrays) if arrays else np.zeros((0, 0), np.float32), round(sample_rate or 0), [])
         samples, notices = samples_from_sound(sound, name)
-        for sentence in notices:
+        samples, raised = audible(samples, name)
+        for sentence in notices + raised:
             self._post("notice", session=session, sentence=sentence)
         self._enqueue(_Job(session, name, False, [samples], total_s=len(samples) / SAMPLE_RATE, stopped=True))
 
