@@ -279,20 +279,24 @@ class HttpSource:
         return await self._next(n_bytes)
 
     async def _next(self, n_bytes: int) -> Any:
-        try:
-            view = js.Uint8Array.new(js.ArrayBuffer.new(n_bytes))
-            step = await self._reader.read(view, _object({"min": n_bytes}))
-        except JsException as error:
-            self._reader = None
-            sentence = f"{self.name} broke off at byte {self._position} ({_line(error)}); try again"
-            raise ModelFileError(sentence) from error
-        if step.done or step.value.byteLength != n_bytes:
-            self._reader = None
-            raise ModelFileError(
-                f"{self.name}: expected {n_bytes} bytes at byte {self._position}, the server sent fewer; try again"
-            )
+        buffer, n_filled = js.ArrayBuffer.new(n_bytes), 0
+        while n_filled < n_bytes:  # once where the browser knows `min`
+            n_left = n_bytes - n_filled
+            try:
+                step = await self._reader.read(js.Uint8Array.new(buffer, n_filled, n_left), _object({"min": n_left}))
+            except JsException as error:
+                self._reader = None
+                sentence = f"{self.name} broke off at byte {self._position} ({_line(error)}); try again"
+                raise ModelFileError(sentence) from error
+            n_filled += step.value.byteLength if step.value else 0
+            if step.done and n_filled < n_bytes:
+                self._reader = None
+                raise ModelFileError(
+                    f"{self.name}: expected {n_bytes} bytes at byte {self._position}, the server sent fewer; try again"
+                )
+            buffer = step.value.buffer
         self._position += n_bytes
-        return step.value
+        return js.Uint8Array.new(buffer)
 
     async def _seek(self, offset: int) -> None:
         self.close()
