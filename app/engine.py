@@ -4,6 +4,7 @@ PyScript looks `xworker.onmessage` up by name, so `xworker` must stay a global. 
 raised here, so a failed import is kept and told to the page in answer to its first message.
 """
 
+from js import navigator
 from polyscript import js_modules, xworker
 
 try:
@@ -39,6 +40,14 @@ try:
 
         async def open_gpu(self):
             return await browser.open_browser(js_modules.tape.replay)
+
+        def machine(self):
+            return {
+                "system": navigator.userAgent,
+                "cpu_threads": navigator.hardwareConcurrency,
+                "heap_bytes": browser.heap_bytes(),
+                "loader_peak_bytes": browser.loader_buffers.peak,
+            }
 
         def now_s(self):
             return browser.now_ms() / 1000

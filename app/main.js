@@ -21,6 +21,8 @@ const state = {
   engine: null, // the `ready` event
   isNumpyAsked: false,
   failure: null, // sentence; the engine is gone
+  refusal: null, // the `refused` event: no model, but the engine would take another
+  hasOtherThanDemo: false, // the address asks for more than the page does by itself
   alerts: [], // [{id, sentence}]
   entries: [],
   cleared: null, // entries that Undo brings back
@@ -44,6 +46,9 @@ const view = createView({
   dismiss: (alert) => change(() => (state.alerts = state.alerts.filter((other) => other !== alert))),
   escape,
   reload: () => location.reload(),
+  useDemo: () => loadAgain({ model: null, backend: null }),
+  tryAgain: () => loadAgain({}),
+  insist: () => loadAgain({ backend: "webgpu" }),
 });
 
 const voxtral = new Transcriber({ ...readOptions(new URLSearchParams(location.search)), onEvent });
@@ -55,6 +60,9 @@ addEventListener("unhandledrejection", ({ reason }) => warnOfMistake(reason?.mes
 addEventListener("beforeunload", (event) => isWorking() && event.preventDefault());
 setInterval(() => isWorking() && view.render(state), TICK_MS);
 view.render(state);
+if (new URLSearchParams(location.search).has("bench")) {
+  import("./bench.js").then(({ showBench }) => showBench(voxtral));
+}
 
 function change(edit) {
   edit();
@@ -79,6 +87,7 @@ function readOptions(query) {
   };
   const backend = query.get("backend");
   state.isNumpyAsked = backend === "numpy";
+  state.hasOtherThanDemo = query.has("model") || query.has("backend");
   const model = query.get("model") ?? undefined;
   return { model, backend, delayMs: integer("delay_ms"), leftPadTokens: integer("left_pad") };
 }
@@ -87,11 +96,27 @@ function onEvent(event) {
   if (event.type !== "level") state.isSilent = null; // the level comes from the microphone, not from the engine
   if (event.type === "silent") change(() => (state.isSilent = event.seconds));
   if (event.type === "progress") change(() => (state.stages[event.stage] = event));
+  if (event.type === "ready") for (const sentence of event.replaced) console.warn(sentence);
   if (event.type === "ready") change(() => Object.assign(state, { phase: "ready", engine: event }));
+  if (event.type === "refused") change(() => Object.assign(state, { phase: "failed", refusal: event }));
   if (event.type === "notice" && event.session == null) warn(event.sentence);
   if (event.type === "error" && event.fatal) {
     change(() => Object.assign(state, { phase: "failed", failure: event.sentence }));
   } else if (event.type === "error" && event.session == null) warn(event.sentence);
+}
+
+/** With other options in the address, null for none: in this page, or in a new one when its engine is gone. */
+function loadAgain(options) {
+  const address = new URL(location.href);
+  for (const [name, value] of Object.entries(options)) {
+    if (value === null) address.searchParams.delete(name);
+    else address.searchParams.set(name, value);
+  }
+  if (state.failure) return location.assign(address);
+  history.replaceState(null, "", address);
+  const { runtime } = state.stages;
+  change(() => Object.assign(state, { phase: "loading", refusal: null, stages: { runtime } }));
+  voxtral.load(readOptions(address.searchParams));
 }
 
 function addEntry(title, isLive) {

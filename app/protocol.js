@@ -8,16 +8,21 @@ export const REQUESTS = {
   "listen": ["session", "port", "sample_rate"],
   "stop": ["session"],
   "transcribe": ["session", "name", "bytes", "channels", "sample_rate"],
-  "cancel": ["session"]
+  "cancel": ["session"],
+  "bench": ["session", "effort"]
 };
 
 export const EVENTS = {
   "state": ["state"],
   "progress": ["stage", "done", "total"],
-  "ready": ["backend", "adapter", "is_software", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"],
+  "ready": [
+    "backend", "adapter", "is_software", "replaced", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"
+  ],
+  "refused": ["sentence", "can_insist"],
   "words": ["session", "text", "words"],
   "heard": ["session", "heard_s", "waiting_s", "total_s"],
   "notice": ["session", "sentence"],
+  "measuring": ["session", "what"],
   "done": ["session", "result"],
   "cancelled": ["session"],
   "error": ["session", "sentence", "fatal"]

@@ -33,12 +33,9 @@ export class Cancelled extends Error {
 }
 
 export class Transcriber {
-  /** Resolves with the worker's `ready` event; rejects with an Error whose message is a sentence. */
-  ready;
-
   #worker = null;
   #onEvent;
-  #loaded = Promise.withResolvers();
+  #loaded = null; // resolvers of `ready`
   #isLoading = false;
   #hasAnswered = false;
   #failure = null;
@@ -55,15 +52,21 @@ export class Transcriber {
    */
   constructor({ model = DEMO_MODEL, backend = null, delayMs = null, leftPadTokens = null, onEvent = () => {} } = {}) {
     this.#onEvent = onEvent;
-    this.ready = this.#loaded.promise;
-    this.ready.catch(() => {}); // those who do not wait for it learn of it by an event
-    const load = request("load", {
-      model_url: new URL(model, ROOT).href,
-      backend,
-      delay_ms: delayMs,
-      left_pad_tokens: leftPadTokens,
-    });
-    this.#start(load).catch((error) => this.#fail(error.message));
+    this.#expect();
+    this.#start()
+      .then(() => this.#load({ model, backend, delayMs, leftPadTokens }))
+      .catch((error) => this.#fail(error.message));
+  }
+
+  /** Promise of the worker's `ready` event; rejects with an Error whose message is a sentence. */
+  get ready() {
+    return this.#loaded.promise;
+  }
+
+  /** Loads a model after the last one was `refused`; the options of the constructor. `ready` is a new promise then. */
+  load({ model = DEMO_MODEL, backend = null, delayMs = null, leftPadTokens = null } = {}) {
+    this.#expect();
+    this.#load({ model, backend, delayMs, leftPadTokens });
   }
 
   /**
@@ -82,14 +85,15 @@ export class Transcriber {
   /**
    * Listens to the microphone. Needs a user gesture. Resolves, when sound flows, with {session, result,
    * stop(), cancel()}: stop() transcribes what is left and resolves with the result, as `result` does.
+   * openSound: takes the place of openMicrophone (microphone.js), whose contract it keeps.
    */
-  async listen(onEvent = () => {}) {
+  async listen(onEvent = () => {}, openSound = openMicrophone) {
     if (this.#current) throw new Error("The engine is busy with another recording; wait for it or cancel it first.");
     const job = (this.#current = this.#open(onEvent));
     const { session } = job;
     try {
       await this.#alive();
-      const microphone = await openMicrophone({
+      const microphone = await openSound({
         onLevel: (level) => this.#emit({ type: "level", session, ...level }),
         onUnplugged: () => this.#emit({ type: "unplugged", session }),
       });
@@ -109,6 +113,22 @@ export class Transcriber {
     return { session, result: job.promise, stop, cancel: () => this.cancel(session) };
   }
 
+  /**
+   * Measures the engine; resolves with the report that py/voxtral/bench/report.py describes. effort: a name
+   * in py/voxtral/bench/effort.py, or null for what suits the device.
+   */
+  async bench(effort = null, onEvent = () => {}) {
+    if (this.#current) throw new Error("The engine is busy with a recording; wait for it or cancel it first.");
+    const job = (this.#current = this.#open(onEvent));
+    try {
+      await this.#alive();
+      this.#send(job, "bench", { effort });
+    } catch (error) {
+      this.#settle(job, () => job.reject(error));
+    }
+    return job.promise;
+  }
+
   /** Gives up a session: waiting, being transcribed or being recorded. */
   cancel(session) {
     const job = this.#jobs.get(session);
@@ -117,7 +137,18 @@ export class Transcriber {
     else this.#receive({ type: "cancelled", session });
   }
 
-  async #start(load) {
+  #expect() {
+    this.#loaded = Promise.withResolvers();
+    this.#loaded.promise.catch(() => {}); // those who do not wait for it learn of it by an event
+  }
+
+  #load({ model, backend, delayMs, leftPadTokens }) {
+    this.#isLoading = true;
+    const model_url = new URL(model, ROOT).href;
+    this.#post(request("load", { model_url, backend, delay_ms: delayMs, left_pad_tokens: leftPadTokens }));
+  }
+
+  async #start() {
     const runtime = await this.#runtimeFiles();
     await prefetch(
       [...runtime, ...[ENGINE, TAPE, WHEEL].map((path) => ({ url: ROOT + path, size: null }))],
@@ -143,8 +174,6 @@ export class Transcriber {
       const reason = lastLine(error ?? message ?? "no reason given");
       this.#fail(`The engine crashed (${reason}); reload the page to start it again.`);
     };
-    this.#isLoading = true;
-    this.#post(load);
   }
 
   async #runtimeFiles() {
@@ -209,6 +238,7 @@ export class Transcriber {
         this.#isLoading = false;
         this.#loaded.resolve(event);
       }
+      if (event.type === "refused") this.#giveUp(event.sentence, "No model was loaded; try again when one is.");
       if (event.type === "done") this.#settle(job, () => job.resolve(event.result));
       if (event.type === "cancelled") this.#settle(job, () => job.reject(new Cancelled("cancelled")));
       if (event.type === "error" && job) this.#settle(job, () => job.reject(new Error(event.sentence)));
@@ -235,11 +265,17 @@ export class Transcriber {
   #fail(sentence) {
     if (this.#failure) return;
     this.#failure = sentence;
+    this.#emit({ type: "error", session: null, sentence, fatal: true });
+    this.#giveUp(sentence, sentence);
+  }
+
+  /** No model is there, or no longer: the sentence for those who wait for it, and the one for each job. */
+  #giveUp(sentence, jobSentence) {
+    this.#isLoading = false;
     clearTimeout(this.#silence);
     this.#waiting = [];
-    this.#emit({ type: "error", session: null, sentence, fatal: true });
     this.#loaded.reject(new Error(sentence));
-    for (const job of [...this.#jobs.values()]) this.#settle(job, () => job.reject(new Error(sentence)));
+    for (const job of [...this.#jobs.values()]) this.#settle(job, () => job.reject(new Error(jobSentence)));
   }
 
   /** An engine that owes an answer and says nothing for long: slow after its first word, dead before it. */

@@ -3,11 +3,12 @@
 const LOADING = {
   runtime: "Loading Python",
   weights: "Loading weights",
+  memory: "Reserving memory",
   gpu: "Preparing the GPU",
   warmup: "Warming up",
 };
 const STAGES = Object.keys(LOADING);
-const IN_BYTES = ["runtime", "weights"];
+const IN_BYTES = ["runtime", "weights", "memory"];
 const SPEAK_LABELS = { opening: "Opening", listening: "Stop", stopping: "Finishing" };
 const COST = "the same words, more slowly";
 const LAG_WORTH_SAYING_S = 1;
@@ -52,6 +53,11 @@ function listenToGestures(actions) {
   $("clear").addEventListener("click", actions.clear);
   $("undo").addEventListener("click", actions.undo);
   $("reload").addEventListener("click", actions.reload);
+  for (const name of ["useDemo", "tryAgain", "insist"]) {
+    for (const button of document.querySelectorAll(`[data-action="${name}"]`)) {
+      button.addEventListener("click", actions[name]);
+    }
+  }
   for (const button of document.querySelectorAll("[data-sample]")) {
     button.addEventListener("click", () => actions.addSample(button.dataset.sample));
   }
@@ -80,13 +86,15 @@ function listenToGestures(actions) {
 
 /* The engine: loading, what it is, that it is gone. */
 
-function drawEngine({ phase, stages, engine, failure, isSilent, isNumpyAsked, entries }) {
+function drawEngine(state) {
+  const { phase, stages, engine, failure, isSilent, isNumpyAsked, entries } = state;
   const hasTranscript = entries.length > 0;
   if (hasTranscript && !document.body.classList.contains("has-transcript")) $("model").open = false; // make room, once
   document.body.classList.toggle("has-transcript", hasTranscript);
   $("loading").hidden = phase !== "loading";
   if (phase === "loading") drawStages(stages);
-  setText($("status"), statusText(phase, stages, engine, isSilent));
+  drawRefusal(state);
+  setText($("status"), statusText(state));
   $("status").dataset.phase = isSilent ? "silent" : phase;
 
   $("failure").hidden = !failure && !isSilent;
@@ -115,13 +123,33 @@ function drawStages(stages) {
 
 function amount(stage, done, total) {
   if (!total) return "";
-  const [a, b] = IN_BYTES.includes(stage) ? [megabytes(done), `${megabytes(total)} MB`] : [done, total];
+  const isLarge = total >= 1e9;
+  const inUnit = (bytes) => (isLarge ? (bytes / 1e9).toFixed(2) : (bytes / 1e6).toFixed(1));
+  const [a, b] = IN_BYTES.includes(stage) ? [inUnit(done), `${inUnit(total)} ${isLarge ? "GB" : "MB"}`] : [done, total];
   return done >= total ? `${b}` : `${a} of ${b}`;
 }
 
-function statusText(phase, stages, engine, isSilent) {
+/** No model, but an engine: what is to be said, and what can be done. */
+function drawRefusal({ refusal, failure, hasOtherThanDemo }) {
+  const isRefused = Boolean(refusal) && !failure;
+  $("refusal").hidden = !isRefused;
+  document.body.classList.toggle("is-refused", isRefused);
+  $("controls").hidden = isRefused;
+  setText($("refusal").querySelector(".sentence"), isRefused ? written(refusal.sentence) : "");
+  for (const element of document.querySelectorAll("[data-needs=other-than-demo]")) element.hidden = !hasOtherThanDemo;
+  $("refusal").querySelector("[data-action=tryAgain]").hidden = Boolean(refusal?.can_insist);
+  $("refusal").querySelector("[data-action=insist]").hidden = !refusal?.can_insist;
+}
+
+/** The engine's sentences begin like clauses, often with a name; here they stand alone. */
+function written(sentence) {
+  const begun = sentence.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1));
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}
+
+function statusText({ phase, stages, engine, isSilent, refusal }) {
   if (isSilent) return "No answer";
-  if (phase === "failed") return "Stopped";
+  if (phase === "failed") return refusal ? "No model" : "Stopped";
   if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
   const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
   return LOADING[stage];
@@ -310,8 +338,6 @@ function showResult(paragraph, { text, words }) {
   }
   setTimes(paragraph, words, 0);
 }
-
-const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
 
 function clock(seconds) {
   const whole = Math.max(0, Math.round(seconds));

@@ -25,7 +25,7 @@ with sync_playwright():
 """
 ASK_FOR_CHROMIUM = """
 import sys
-sys.path.insert(0, "e2e")
+sys.path[:0] = ["e2e", "py", "."]
 from playwright.sync_api import sync_playwright
 from chromium import find_chromium
 with sync_playwright() as playwright:

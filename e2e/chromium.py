@@ -1,29 +1,14 @@
-"""The browser of the tests and of headless.py: where it is, and the flags it needs.
+"""The browser of the tests and of headless.py under Playwright: a system browser first, then Playwright's own.
 
-A system browser first, then Playwright's own. The flags switch on WebGPU in software, which any machine
-has, and switch off whatever the browser would fetch for itself.
+The flags (tools/chromium.py) switch on WebGPU in software, which any machine has, and switch off whatever the browser
+would fetch for itself.
 """
 
-import shutil
 from pathlib import Path
 
 from playwright.sync_api import Browser, Playwright
 
-SYSTEM_NAMES = (
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-)
-QUIET_FLAGS = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-WEBGPU_FLAGS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+from tools.chromium import QUIET_FLAGS, SOFTWARE_FLAGS, system_chromium
 
 
 class NoBrowserError(Exception):
@@ -32,9 +17,8 @@ class NoBrowserError(Exception):
 
 def find_chromium(playwright: Playwright) -> str:
     """Path of a Chromium that can be started. Raises NoBrowserError."""
-    for name in SYSTEM_NAMES:
-        if found := shutil.which(name):
-            return found
+    if found := system_chromium():
+        return found
     own = playwright.chromium.executable_path
     if own and Path(own).exists():
         return own
@@ -46,5 +30,5 @@ def find_chromium(playwright: Playwright) -> str:
 
 def launch(playwright: Playwright, flags: tuple[str, ...] = (), *, webgpu: bool = True) -> Browser:
     """A headless browser with WebGPU in software, or with none at all."""
-    every_flag = [*QUIET_FLAGS, *(WEBGPU_FLAGS if webgpu else ()), *flags]
+    every_flag = [*QUIET_FLAGS, *(SOFTWARE_FLAGS if webgpu else ()), *flags]
     return playwright.chromium.launch(executable_path=find_chromium(playwright), args=every_flag)

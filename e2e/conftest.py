@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from chromium import QUIET_FLAGS, WEBGPU_FLAGS, find_chromium, launch
+from chromium import find_chromium, launch
 from harness import Harness
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 from watch import Watch
 
 from serve import make_server
 from tools import runtime
+from tools.chromium import QUIET_FLAGS, SOFTWARE_FLAGS
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_LIMIT_MS = 180_000
@@ -32,18 +33,21 @@ class RunningServer(NamedTuple):
 
     url: str
     port: int
+    made: Path  # what tests write there is served under /made/
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The app, served as users get it."""
     runtime.ensure()
-    mounts = {"e2e": ROOT / "e2e", "tests": ROOT / "py" / "tests"}
+    made = tmp_path_factory.getbasetemp() / "made"
+    made.mkdir(exist_ok=True)
+    mounts = {"e2e": ROOT / "e2e", "tests": ROOT / "py" / "tests", "made": made}
     with make_server("localhost", 0, mounts=mounts) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         port = int(running.server_address[1])
-        yield RunningServer(f"http://localhost:{port}", port)
+        yield RunningServer(f"http://localhost:{port}", port, made)
         running.shutdown()
         thread.join()
 
@@ -59,7 +63,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwrigh
     return {
         **browser_type_launch_args,
         "executable_path": find_chromium(playwright),
-        "args": [*QUIET_FLAGS, *WEBGPU_FLAGS],
+        "args": [*QUIET_FLAGS, *SOFTWARE_FLAGS],
     }
 
 

@@ -1,8 +1,8 @@
 /**
  * A scripted engine that speaks the protocol, for tests of the page alone.
  *
- * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights),
- * fake:numpy, fake:software, fake:software-numpy, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
+ * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights), fake:refused (no
+ * room), fake:refused-slow (until it is asked for WebGPU), fake:large (two phases of 3 GB, stays in the second), fake:numpy, fake:software, fake:software-numpy, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
  * (hears, but falls behind). How it transcribes follows the file's name: slow (a word each 50 ms, without
  * end), broken (an error), crash (a fatal error), silence, notice, stuck (after a second), long (many words);
  * anything else is four digits.
@@ -17,23 +17,41 @@ const post = (type, fields) => postMessage({ type, ...fields });
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const wordAt = (i, text) => ({ text, start: i * 0.5 + 0.1, end: i * 0.5 + 0.4 });
 
-async function load({ model_url, delay_ms, left_pad_tokens }) {
+const REFUSALS = {
+  "refused": "this model needs 3.4 GB of GPU memory, 2.5 GB for its weights and 0.9 GB to remember what it hears, but "
+    + "Test GPU has no room for the 57 MB of 'layers.3.feed_forward.w1.weight nibbles' beside the 1.2 GB that it holds "
+    + "(out of memory); close other tabs and programs that use the GPU, then try again",
+  "refused-slow": "this model has 4.4 billion parameters and needs a GPU, but the only one here is SwiftShader, "
+    + "software on the CPU: it would need minutes for every second of speech",
+};
+
+async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
   scenario = model_url.split(":").at(-1);
   if (scenario === "dead") return;
   post("state", { state: "loading" });
   post("progress", { stage: "weights", done: 5 * MB, total: 12.5 * MB });
   if (scenario === "loading") return;
+  if (scenario === "large") {
+    post("progress", { stage: "weights", done: 2512 * MB, total: 2512 * MB });
+    return post("progress", { stage: "memory", done: 23 * MB, total: 951 * MB });
+  }
+  if (scenario in REFUSALS && backend !== "webgpu") {
+    post("state", { state: "failed" });
+    return post("refused", { sentence: REFUSALS[scenario], can_insist: scenario === "refused-slow" });
+  }
   if (scenario === "fatal") {
     const sentence = "model.gguf: bad magic, expected GGUF, found <htm; download the file again.";
     return post("error", { session: null, sentence, fatal: true });
   }
   post("progress", { stage: "weights", done: 12.5 * MB, total: 12.5 * MB });
+  post("progress", { stage: "memory", done: 9 * MB, total: 9 * MB });
   post("progress", { stage: "gpu", done: 12.5 * MB, total: 12.5 * MB });
   post("progress", { stage: "warmup", done: 1, total: 1 });
   post("ready", {
     backend: scenario.endsWith("numpy") ? "numpy" : "webgpu",
     adapter: scenario.endsWith("numpy") ? "CPU (numpy)" : scenario === "software" ? "SwiftShader" : "Test GPU",
     is_software: scenario.startsWith("software"),
+    replaced: [],
     model: "Voxtral demo",
     description: "The demo model knows spoken digits and six phrases; it ignores everything else.",
     vocabulary: scenario === "open" ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",

@@ -26,12 +26,19 @@ class Harness:
         page.goto(f"/e2e/harness.html?wheel={WheelBuilder().name}")
         page.wait_for_function("window.harness")
 
-    def run(self, module: str, function: str, arguments: list[Any], files: list[str] | None = None) -> Any:
+    def run(
+        self,
+        module: str,
+        function: str,
+        arguments: list[Any],
+        files: list[str] | None = None,
+        limit_s: float = CALL_LIMIT_S,
+    ) -> Any:
         """The function's result. Raises playwright's Error with the Python traceback, or when it takes too long."""
         return self.page.evaluate(
             """([module, name, args, files, limitMs]) => Promise.race([
                 harness.run(module, name, args, files),
                 new Promise((_, reject) => setTimeout(() => reject(new Error(`${name}: no answer`)), limitMs)),
             ])""",
-            [module, function, arguments, self.modules + (files or []), CALL_LIMIT_S * 1000],
+            [module, function, arguments, self.modules + (files or []), limit_s * 1000],
         )

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "py"), str(ROOT / "e2e")]
@@ -25,6 +25,7 @@ from playwright.sync_api import Error, Page, sync_playwright  # noqa: E402
 
 from serve import make_server  # noqa: E402
 from tools import runtime  # noqa: E402
+from tools.site import served_model  # noqa: E402
 
 LOAD = """async () => {
     const input = Object.assign(document.createElement("input"), { type: "file", id: "headless-input", hidden: true });
@@ -107,11 +108,8 @@ def _locate_model(model: str) -> tuple[Path | None, str | None]:
     """The folder to serve under /models/, and the model's address for the page; None for the demo."""
     if model == "demo":
         return None, None
-    path = Path(model)
-    if path.is_dir():
-        return path, "models/"
-    if path.is_file():
-        return path.parent, f"models/{quote(path.name)}"
+    if found := served_model(Path(model)):
+        return found
     raise HeadlessError(f"--model {model}: expected 'demo', an address, a folder or a .gguf file, found nothing there")
 
 

@@ -7,14 +7,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import full_width
+import js
+import numpy as np
+from demo_case import transcribe_clip
 from golden_cases import GoldenSet, stage_report, token_report
-from op_cases import CASES, run_case
+from op_cases import CASES, Case, run_case
 from polyscript import js_modules
 
-from voxtral.gpu.browser import open_browser
+from voxtral.config import MEL_FRAMES_PER_TOKEN, REFERENCE_LEFT_PAD_TOKENS, SAMPLES_PER_TOKEN, StreamingConfig
+from voxtral.gpu.browser import HttpSource, heap_bytes, loader_buffers, now_ms, open_browser
+from voxtral.gpu.device import NEEDED_LIMITS
+from voxtral.mel import log_mel
+from voxtral.model.stream import HISTORY_MEL_FRAMES
+from voxtral.model.voxtral import Voxtral
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.shards import ShardedCursor
 
+FULL_WIDTH = Path("tests", "golden", "full_width")
 GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
 
 
@@ -34,13 +44,29 @@ async def _open_ops(default_limits: bool = True) -> WebGpuOps:
 async def describe_adapter() -> dict[str, Any]:
     """What the GPU says of itself."""
     info = (await _open_ops()).device.info
-    return {"name": info.name, "backend": info.backend, "is_software": info.is_software}
+    features = (await _open_ops(default_limits=False)).device.info.features
+    return {
+        "name": info.name,
+        "backend": info.backend,
+        "is_software": info.is_software,
+        "default features": sorted(info.features),
+        "features": sorted(features),
+    }
 
 
 async def run_op_cases(first: int, last: int, default_limits: bool = True) -> dict[str, list[str]]:
     """Name → problems, for the cases from first up to, but without, last."""
+    return await _problems(CASES[first:last], default_limits)
+
+
+async def run_op_cases_at(positions: list[int]) -> dict[str, list[str]]:
+    """The same for those at these positions, with every optional feature the device has."""
+    return await _problems([CASES[i] for i in positions], default_limits=False)
+
+
+async def _problems(cases: list[Case], default_limits: bool) -> dict[str, list[str]]:
     ops = await _open_ops(default_limits)
-    reports = [await run_case(ops, case) for case in CASES[first:last]]
+    reports = [await run_case(ops, case) for case in cases]
     return {report.name: list(report.problems) for report in reports}
 
 
@@ -53,37 +79,53 @@ async def run_golden(name: str, default_limits: bool = True) -> dict[str, Any]:
     }
 
 
-async def measure_webgpu(model_path: str) -> dict[str, Any]:
-    """Times of the engine's programs on the GPU; step_bench.py is there already."""
-    from step_bench import measure
-
-    return await measure(await _open_ops(False), model_path)
-
-
-async def measure_numpy(model_path: str) -> dict[str, Any]:
-    """The same on the CPU."""
-    from step_bench import measure_numpy
-
-    return await measure_numpy(model_path)
+async def run_demo() -> dict[str, Any]:
+    """What the demo network hears in its clip, and what the device it heard it with was given."""
+    ops = await _open_ops()
+    given = ops.device._device
+    return {
+        "text": await transcribe_clip(ops, Path()),
+        "limits": {name: getattr(given.limits, name) for name in NEEDED_LIMITS},
+        "features": [str(name) for name in given.features],
+    }
 
 
-async def measure_kernels() -> dict[str, Any]:
-    """Times of the kernels at the 4B shapes; gpu_bench.py is there already."""
-    from gpu_bench import bench_kernels
+async def run_full_width(address: str, serial: bool, chunk_tokens: list[int], n_positions: int) -> dict[str, Any]:
+    """full_width.report of the set whose weights are served at this address of the origin."""
+    golden = GoldenSet(
+        {path.name: path.read_bytes() for path in FULL_WIDTH.iterdir()},
+        await HttpSource.open(f"{js.location.origin}{address}"),
+    )
+    ops = WebGpuOps((await _open_ops()).device, serial)
+    report = await full_width.report(golden, ops, chunk_tokens, n_positions=n_positions)
+    ops.device.destroy()
+    _devices().clear()  # there is no other way to have its memory back
+    return report
 
-    return await bench_kernels(await _open_ops(False))
 
+async def hear_silence(addresses: list[str], n_tokens: int) -> dict[str, Any]:
+    """Load a model of these shards and let it hear silence until it has said n_tokens; what that took.
 
-async def measure_served(names: list[str], left_pad_tokens: int) -> dict[str, Any]:
-    """The same for a model below /models/, whose bytes never enter Python; with the size of Python's memory."""
-    import js
-    import pyodide_js
-    from step_bench import measure_from
-
-    from voxtral.gpu.browser import HttpSource
-
-    ops = await _open_ops(False)
-    source = ShardedCursor([await HttpSource.open(f"{js.location.origin}/models/{name}") for name in names])
-    before = pyodide_js._module.HEAPU8.length
-    report = await measure_from(ops, source, left_pad_tokens)
-    return {**report, "Python heap, MB": [round(before / 1e6), round(pyodide_js._module.HEAPU8.length / 1e6)]}
+    Works with all that the device has, as the page does.
+    """
+    sources = [await HttpSource.open(f"{js.location.origin}{address}") for address in addresses]
+    ops = await _open_ops(default_limits=False)
+    started_ms = now_ms()
+    model = await Voxtral.load(ops, ShardedCursor(sources))
+    loaded_ms = now_ms()
+    stream = await model.borrow()
+    streaming = StreamingConfig(delay_ms=80, left_pad_tokens=REFERENCE_LEFT_PAD_TOKENS)
+    tokens = list((await model.prefix(stream, streaming)).tokens)
+    mel = log_mel(np.zeros((n_tokens + 2) * SAMPLES_PER_TOKEN, np.float32))[: HISTORY_MEL_FRAMES + MEL_FRAMES_PER_TOKEN]
+    while len(tokens) < streaming.n_prompt_tokens - 1 + n_tokens:
+        tokens += await stream.advance(mel)
+    return {
+        "n_parameters": model.n_parameters,
+        "tokens": tokens[streaming.n_prompt_tokens - 1 :],
+        "load_s": (loaded_ms - started_ms) / 1000,
+        "positions": len(tokens),
+        "positions_s": (now_ms() - loaded_ms) / 1000,
+        "heap_bytes": heap_bytes(),
+        "loader_peak_bytes": loader_buffers.peak,
+        "gpu_peak_bytes": ops.device.memory.peak,
+    }

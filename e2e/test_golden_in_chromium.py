@@ -1,8 +1,17 @@
-"""The whole engine in Chromium against the reference implementation: every golden set, every chunking."""
+"""The whole engine in Chromium against the reference implementation: every golden set, every chunking.
 
+And one layer of each half at the 4B model's widths, by the kernels for software adapters and by those for GPUs.
+"""
+
+from typing import Any
+
+import full_width
 import pytest
+from demo_case import CLIP, MODEL, SPOKEN, TEKKEN
 from golden_cases import CHUNKS, SETS, TOLERANCES
 from harness import Harness
+
+from voxtral.gpu.device import NEEDED_LIMITS
 
 GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
 
@@ -16,3 +25,24 @@ def test_golden_set(harness: Harness, name: str) -> None:
     assert stages.pop("tokens") is True
     assert stages.keys() == TOLERANCES.keys()
     assert {stage: error for stage, error in stages.items() if not error <= TOLERANCES[stage]} == {}
+
+
+def test_the_demo_network_needs_no_more_than_the_default_limits(harness: Harness) -> None:
+    report = harness.run("in_chromium", "run_demo", [], files=[MODEL, TEKKEN, CLIP])
+    assert report["text"] == SPOKEN
+    assert report["limits"] == NEEDED_LIMITS
+    assert set(report["features"]) <= {"core-features-and-limits"}  # not an optional one
+
+
+@pytest.mark.parametrize(
+    ("serial", "chunk_tokens", "n_positions"),
+    # Teams are slow on a software adapter: one chunk for the tiles, two for few rows, two steps.
+    [(True, [1], 45), (False, [16, 1], 2)],
+    ids=["software", "as on a GPU"],
+)
+def test_full_width(harness: Harness, server: Any, serial: bool, chunk_tokens: list[int], n_positions: int) -> None:
+    weights = full_width.weights_in(server.made)
+    files = [f"tests/golden/full_width/{path.name}" for path in full_width.FOLDER.iterdir()]
+    arguments = [f"/made/{weights.name}", serial, chunk_tokens, n_positions]
+    found = harness.run("in_chromium", "run_full_width", arguments, files=files)
+    assert full_width.problems(found, chunk_tokens) == []

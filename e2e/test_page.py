@@ -359,10 +359,71 @@ def test_no_microphone_is_one_sentence(open_listening: GotoPage) -> None:
 
 def test_a_damaged_model_is_one_sentence_and_a_reload_button(open_fake: GotoPage) -> None:
     page = open_fake("fatal")
-    expect(page.get_by_role("alert")).to_contain_text("model.gguf: bad magic, expected GGUF")
+    expect(page.locator("#failure")).to_contain_text("model.gguf: bad magic, expected GGUF")
     expect(page.get_by_role("button", name="Speak")).to_be_disabled()
     with page.expect_navigation():
         page.get_by_role("button", name="Reload").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Use the demo model").click()
+    assert page.url.endswith("/")
+
+
+def test_a_model_without_room_is_explained_and_the_demo_takes_its_place(open_fake: GotoPage) -> None:
+    page = open_fake("refused", "&delay_ms=960")
+    card = page.get_by_role("alert").filter(has_text="The model was not loaded")
+    expect(card).to_contain_text("This model needs 3.4 GB of GPU memory")
+    expect(card).to_contain_text("then try again.")
+    expect(card.get_by_role("button", name="Load it anyway")).to_be_hidden()
+    expect(page.get_by_role("button", name="Speak")).to_be_hidden()
+    expect(page.locator("#loading")).to_be_hidden()
+    card.get_by_role("button", name="Try again").click()
+    expect(card).to_contain_text("This model needs 3.4 GB of GPU memory")
+    card.get_by_role("button", name="Use the demo model").click()
+    expect(page.get_by_role("button", name="Speak")).to_be_enabled()
+    expect(card).to_be_hidden()
+    assert page.url.endswith("/?delay_ms=960")
+    assert page.evaluate("async () => (await voxtral.ready).delay_ms") == 960
+    choose(page, "a.wav")
+    expect(entry(page, "a.wav").locator(".text")).to_have_text("one four one seven")
+
+
+def test_who_insists_gets_a_slow_model(open_fake: GotoPage) -> None:
+    page = open_fake("refused-slow")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    page.get_by_role("button", name="Load it anyway").click()
+    expect(page.get_by_role("button", name="Speak")).to_be_enabled()
+    assert page.url.endswith("/?model=fake%3Arefused-slow&backend=webgpu")
+
+
+def test_files_that_waited_for_a_refused_model_say_so(page: Page) -> None:
+    use_fake_engine(page)
+    held: list[Route] = []
+    page.route("**/fake/pyodide.mjs", lambda route: held.append(route))
+    page.goto("/?model=fake:refused")
+    choose(page, "early.wav")
+    held[0].fulfill(body="")
+    expect(entry(page, "early.wav").get_by_role("alert")).to_have_text("No model was loaded; try again when one is.")
+    page.get_by_role("button", name="Use the demo model").click()
+    choose(page, "late.wav")
+    expect(entry(page, "late.wav").locator(".text")).to_have_text("one four one seven")
+
+
+def test_the_demo_itself_offers_no_other(page: Page) -> None:
+    use_fake_engine(page)
+    body = (E2E / "fake_engine.js").read_text(encoding="utf-8")
+    body = body.replace('scenario = model_url.split(":").at(-1);', 'scenario = "refused";')
+    headers = {"Content-Type": "text/javascript", "Cross-Origin-Embedder-Policy": "require-corp"}
+    page.route("**/e2e/fake_engine.js", lambda route: route.fulfill(body=body, headers=headers))
+    page.goto("/")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    expect(page.get_by_role("button", name="Use the demo model")).to_have_count(0)
+
+
+def test_both_phases_of_a_large_model_are_shown_in_bytes(open_fake: GotoPage) -> None:
+    page = open_fake("large")
+    expect(page.get_by_role("status").first).to_have_text("Reserving memory")
+    expect(page.locator("[data-stage=weights] .amount")).to_have_text("2.51 GB")
+    expect(page.locator("[data-stage=memory] .amount")).to_have_text("23.0 of 951.0 MB")
 
 
 def test_a_crash_keeps_the_transcript(open_fake: GotoPage) -> None:
@@ -475,8 +536,11 @@ def test_everything_is_reached_and_used_by_keyboard(open_fake: GotoPage) -> None
 
 
 def test_a_narrow_phone_never_scrolls_sideways(open_fake: GotoPage) -> None:
-    page = open_fake("software", "&delay_ms=soon")
+    page = open_fake("refused")
     page.set_viewport_size({"width": 360, "height": 640})
+    expect(page.get_by_role("button", name="Use the demo model")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    page.goto("/?model=fake:software&delay_ms=soon")
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     expect(page.get_by_role("button", name="Speak")).to_be_enabled()
     assert page.evaluate(overflow) == 0
@@ -523,6 +587,7 @@ def test_text_can_be_read_in_both_schemes(open_fake: GotoPage, scheme: str) -> N
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     pairs = [("--ink", "--ground"), ("--soft", "--ground"), ("--accent", "--ground"), ("--on-accent", "--accent")]
     pairs += [("--ink", "--wash"), ("--ink", "--raised"), ("--soft", "--line")]
+    pairs += [("--soft", "--wash"), ("--accent", "--wash")]
     ratios = {pair: page.evaluate(CONTRAST, list(pair)) for pair in pairs}
     assert {pair: round(ratio, 2) for pair, ratio in ratios.items() if ratio < 4.5} == {}
     luminous = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(250, 247, 242)"

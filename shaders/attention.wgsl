@@ -1,12 +1,14 @@
 // attention — y[m, h] = softmax(scale * q[m, h] . K) V over the keys of positions max(0, i - window + 1) … i, i = position[0] + m
-// q, y: f32 [n_rows, n_heads * head_dim]; kv: ring of `capacity` slots of keys, then values (common/kv_load.wgsl), position
-// j in slot j % capacity; position: u32 [1], that of row 0; head_dim = 8 * n_lanes, n_lanes at most 16.
+// q, y: f32 [N_ROWS, N_HEADS * head_dim]; kv: ring of CAPACITY slots of keys, then values (common/kv_load.wgsl), position
+// j in slot j % CAPACITY; position: u32 [1], that of row 0; head_dim = 8 N_LANES, at most 128.
 // One workgroup (x, y, z): kv head x, four queries z (common/attention_span.wgsl), split y of their keys; keys and values
-// are read once for the four. n_lanes invocations share a key, each with eight of its elements; a group of them takes
+// are read once for the four. N_LANES invocations share a key, each with eight of its elements; a group of them takes
 // KEYS keys at a time and has its own online softmax; the groups are joined at the end.
-// IS_SPLIT: mixes and (maximum, total) are left for attention_reduce: y f32 [n_rows * n_heads, n_splits, head_dim],
-// stats f32 [n_rows * n_heads, n_splits, 2]. Only keys some query sees are touched; -1e30 stands for "no maximum yet".
-// Overrides: IS_SPLIT (false) and those of common/kv_load.wgsl. 128 invocations.
+// IS_SPLIT: mixes and (maximum, total) are left for attention_reduce: y f32 [N_ROWS * N_HEADS, N_SPLITS, head_dim],
+// stats f32 [N_ROWS * N_HEADS, N_SPLITS, 2]. Only keys some query sees are touched; -1e30 stands for "no maximum yet".
+// All sizes are overrides: what a workgroup waits for before its first key decides how long the whole takes.
+// Overrides: IS_SPLIT (false), N_HEADS, N_LANES, CAPACITY, KV_OCTETS, SCALE, those of common/kv_load.wgsl and of
+// common/attention_span.wgsl. 128 invocations.
 // Oracle: reference.attention, budget attention.
 
 override IS_SPLIT: bool = false;
@@ -15,24 +17,17 @@ const WG = 128u;
 const KEYS = 4u;
 const NOTHING = -1e30;
 
-struct Params {
-    n_rows: u32,
-    group: u32,
-    window: u32,
-    n_splits: u32,
-    n_heads: u32,
-    n_lanes: u32,
-    capacity: u32,
-    kv_octets: u32, // of all keys in a slot
-    scale: f32,
-}
+override N_HEADS: u32 = 1u;
+override N_LANES: u32 = 16u;
+override CAPACITY: u32 = 1u;
+override KV_OCTETS: u32 = 16u; // of all keys in a slot
+override SCALE: f32 = 1.0;
 
 @group(0) @binding(0) var<storage, read> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> kv: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> position: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;
-@group(0) @binding(5) var<uniform> params: Params;
 
 // Scores by [lane][key], one element per query, rows padded against bank conflicts; at the end, mixes of two queries.
 var<workgroup> shared_parts: array<vec4<f32>, WG * KEYS + 32u>;
@@ -41,7 +36,7 @@ var<workgroup> group_maxima: array<vec4<f32>, 32>;
 var<workgroup> group_totals: array<vec4<f32>, 32>;
 
 fn query(j: u32, kv_head: u32) -> u32 {
-    return (j / params.group) * params.n_heads + kv_head * params.group + j % params.group;
+    return (j / GROUP) * N_HEADS + kv_head * GROUP + j % GROUP;
 }
 
 fn four_dots(a: Octet, queries: array<Octet, 4>) -> vec4<f32> {
@@ -54,8 +49,8 @@ fn four_dots(a: Octet, queries: array<Octet, 4>) -> vec4<f32> {
 }
 
 fn load_query(i: u32, lane: u32) -> Octet {
-    let at = (i * params.n_lanes + lane) * 2u;
-    return Octet(q[at] * params.scale, q[at + 1u] * params.scale);
+    let at = (i * N_LANES + lane) * 2u;
+    return Octet(q[at] * SCALE, q[at + 1u] * SCALE);
 }
 
 @compute @workgroup_size(WG)
@@ -67,14 +62,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let kv_head = workgroup.x;
-    let n_lanes = params.n_lanes;
-    let n_groups = WG / n_lanes;
-    let lane = invocation % n_lanes;
-    let group = invocation / n_lanes;
+    let n_groups = WG / N_LANES;
+    let lane = invocation % N_LANES;
+    let group = invocation / N_LANES;
     let is_idle = group >= n_groups;
     let n_at_once = n_groups * KEYS;
 
-    let last_query = params.n_rows * params.group - 1u;
+    let last_query = N_ROWS * GROUP - 1u;
     let j = min(workgroup.z * 4u + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last_query));
     let queries = array<Octet, 4>(
         load_query(query(j.x, kv_head), lane),
@@ -82,8 +76,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         load_query(query(j.z, kv_head), lane),
         load_query(query(j.w, kv_head), lane),
     );
-    let ends = position[0] + j / params.group + 1u; // of the keys each query sees
-    let begins = max(ends, vec4<u32>(params.window)) - params.window;
+    let ends = position[0] + j / GROUP + 1u; // of the keys each query sees
+    let begins = max(ends, vec4<u32>(WINDOW)) - WINDOW;
 
     var maxima = vec4<f32>(NOTHING);
     var totals = vec4<f32>(0.0);
@@ -96,16 +90,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var k = 0u; k < KEYS; k++) {
             let place = k * n_groups + group;
             if (!is_idle) {
-                let slot = min(base + place, end - 1u) % params.capacity;
-                let at = slot * 2u * params.kv_octets + kv_head * n_lanes + lane;
-                values[k] = load_kv(at + params.kv_octets);
+                let slot = min(base + place, end - 1u) % CAPACITY;
+                let at = slot * 2u * KV_OCTETS + kv_head * N_LANES + lane;
+                values[k] = load_kv(at + KV_OCTETS);
                 shared_parts[lane * (n_at_once + 1u) + place] = four_dots(load_kv(at), queries);
             }
         }
         workgroupBarrier();
         if (invocation < n_at_once) {
             var score = vec4<f32>(0.0);
-            for (var i = 0u; i < n_lanes; i++) {
+            for (var i = 0u; i < N_LANES; i++) {
                 score += shared_parts[i * (n_at_once + 1u) + invocation];
             }
             let key = vec4<u32>(base + invocation);
@@ -164,35 +158,34 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 fn join(
     invocation: u32, first: u32, a: Octet, b: Octet, workgroup: vec3<u32>, maxima: vec2<f32>, totals: vec2<f32>
 ) {
-    let n_lanes = params.n_lanes;
-    let n_groups = WG / n_lanes;
-    let width = n_lanes * 4u; // vec4s of two queries
-    if (invocation < n_groups * n_lanes) {
-        let at = invocation / n_lanes * width + (invocation % n_lanes) * 2u;
+    let n_groups = WG / N_LANES;
+    let width = N_LANES * 4u; // vec4s of two queries
+    if (invocation < n_groups * N_LANES) {
+        let at = invocation / N_LANES * width + (invocation % N_LANES) * 2u;
         shared_parts[at] = a.low;
         shared_parts[at + 1u] = a.high;
-        shared_parts[at + n_lanes * 2u] = b.low;
-        shared_parts[at + n_lanes * 2u + 1u] = b.high;
+        shared_parts[at + N_LANES * 2u] = b.low;
+        shared_parts[at + N_LANES * 2u + 1u] = b.high;
     }
     workgroupBarrier();
-    let second = invocation / (n_lanes * 2u);
+    let second = invocation / (N_LANES * 2u);
     let j = workgroup.z * 4u + first + second;
-    if (second < 2u && j < params.n_rows * params.group) {
+    if (second < 2u && j < N_ROWS * GROUP) {
         var sum = vec4<f32>(0.0);
         for (var i = 0u; i < n_groups; i++) {
             sum += shared_parts[i * width + invocation];
         }
-        let quad = invocation % (n_lanes * 2u);
+        let quad = invocation % (N_LANES * 2u);
         let total = select(totals.x, totals.y, second == 1u);
         let i = query(j, workgroup.x);
         if (IS_SPLIT) {
-            let part = i * params.n_splits + workgroup.y;
-            y[part * n_lanes * 2u + quad] = sum;
+            let part = i * N_SPLITS + workgroup.y;
+            y[part * N_LANES * 2u + quad] = sum;
             if (quad == 0u) {
                 stats[part] = vec2<f32>(select(maxima.x, maxima.y, second == 1u), total);
             }
         } else {
-            y[i * n_lanes * 2u + quad] = sum / total;
+            y[i * N_LANES * 2u + quad] = sum / total;
         }
     }
 }

@@ -16,8 +16,8 @@ struct Params {
     n_words: u32,
 }
 
-@group(0) @binding(0) var<storage, read> nibbles: array<u32>;
-@group(0) @binding(1) var<storage, read> scales: array<u32>;
+@group(0) @binding(0) var<storage, read> nibbles: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> scales: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> audio: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> state: array<u32, 4>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
@@ -34,11 +34,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (i >= params.n_words || row >= params.n_rows) {
         return;
     }
-    let flat = row * (params.n_words >> 2u) + (i >> 2u);
-    let scale = pick_scale(scales[flat >> 1u], flat);
-    let word = nibbles[row * params.n_words + i];
-    let quad = (i >> 2u) * 8u + (i & 3u);
+    let quad = row >> 2u;
+    let column = row & 3u;
+    let n_pairs = (params.n_words + 7u) >> 3u;
+    let word = nibbles[quad * params.n_words + i][column];
+    let scale = word_scale(scales[quad * n_pairs + (i >> 3u)][column], i);
     let audio_base = state[3] * params.n_words * 2u;
-    y[quad] = audio[audio_base + quad] + low_weights(word) * LOW_UNITS * scale;
-    y[quad + 4u] = audio[audio_base + quad + 4u] + high_weights(word) * HIGH_UNITS * scale;
+    y[2u * i] = audio[audio_base + 2u * i] + low_weights(word) * LOW_UNITS * scale;
+    y[2u * i + 1u] = audio[audio_base + 2u * i + 1u] + high_weights(word) * HIGH_UNITS * scale;
 }

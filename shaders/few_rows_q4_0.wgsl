@@ -2,12 +2,19 @@
 // x: f32 [n_rows, K]; norm_weight: f32 [K], read with HAS_NORM: x is RMS-normalised on the way; nibbles, scales: Q4_0 rows
 // [n_outputs, K] of one matrix part (common/q4_0.wgsl); bias: f32 [N]; y: f32 [>= n_rows, n_columns]; the part's outputs
 // begin at column first_output. IS_GATED: the matrix is gate over up, and y[m, f] = silu(product f) * product F + f.
-// One workgroup: 4 rows of x by 4 rows of the matrix (common/team_products.wgsl). Rows and outputs beyond the
-// last are computed as the last and not stored.
-// Overrides: IS_GATED (false), those of common/team_products.wgsl and of common/epilogue.wgsl.
+// One workgroup: 4 rows of x by a quad of rows of the matrix, or by one of gate and one of up. An invocation takes every
+// WG-th word of K. No address of a weight depends on `params`, which come late; so rows beyond the last are read as
+// whatever the device makes of them, and not stored.
+// Overrides: WG (64), IS_GATED (false), UP_QUAD (0; the first of up), N_WORDS (4), HAS_NORM (false), EPS (1e-5) and those of common/epilogue.wgsl;
+// TEAM_SLOTS: 4, or 8 with IS_GATED, and one more with HAS_NORM.
 // Oracle: reference.linear, norm_linear, norm_swiglu, linear_add; budgets of these.
 
+override N_WORDS: u32 = 4u; // K / 8
+override N_PAIRS: u32 = (N_WORDS + 7u) / 8u;
+override HAS_NORM: bool = false;
+override EPS: f32 = 1e-5;
 override IS_GATED: bool = false;
+override UP_QUAD: u32 = 0u;
 
 struct Params {
     n_outputs: u32,
@@ -18,40 +25,106 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm_weight: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> nibbles: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(2) var<storage, read> nibbles: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> scales: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 @group(0) @binding(6) var<uniform> params: Params;
 
+// Eight activations of each of four rows, times the units of common/q4_0.wgsl.
+struct Columns {
+    low: array<vec4<f32>, 4>,
+    high: array<vec4<f32>, 4>,
+}
+
+// For each of four rows of x, what a word of a quad's four rows gives.
+fn quad_products(quad: u32, k: u32, columns: Columns) -> mat4x4<f32> {
+    let words = nibbles[quad * N_WORDS + k];
+    let scale = word_scales(scales[quad * N_PAIRS + (k >> 3u)], k);
+    // Four dot products are a row vector times a matrix whose columns are the rows' weights.
+    let low = mat4x4<f32>(low_weights(words.x), low_weights(words.y), low_weights(words.z), low_weights(words.w));
+    let high = mat4x4<f32>(high_weights(words.x), high_weights(words.y), high_weights(words.z), high_weights(words.w));
+    return mat4x4<f32>(
+        scale * (columns.low[0] * low + columns.high[0] * high),
+        scale * (columns.low[1] * low + columns.high[1] * high),
+        scale * (columns.low[2] * low + columns.high[2] * high),
+        scale * (columns.low[3] * low + columns.high[3] * high),
+    );
+}
+
+// TEAM_SLOTS - 1 is that of the mean squares.
+fn norm_factor(row: u32) -> f32 {
+    if (HAS_NORM) {
+        return inverseSqrt(team_total(TEAM_SLOTS - 1u, row) / f32(N_WORDS * 8u) + EPS);
+    }
+    return 1.0;
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    let four = vec4<u32>(0u, 1u, 2u, 3u);
-    let first = workgroup_index(workgroup) * 4u;
+    let group = workgroup_index(workgroup);
     let first_row = workgroup.z * 4u;
-    let rows = min(first_row + four, vec4<u32>(params.n_rows - 1u));
-    var outputs = min(first + four, vec4<u32>(params.n_outputs - 1u));
-    if (IS_GATED) {
-        outputs = min((first + four) >> vec4<u32>(1u), vec4<u32>(params.n_columns - 1u));
-        outputs += vec4<u32>(0u, params.n_columns, 0u, params.n_columns);
+    let rows = (first_row + vec4<u32>(0u, 1u, 2u, 3u)) * (N_WORDS * 2u);
+    let row = first_row + (invocation / 4u) % 4u;
+    let output = group * 4u + invocation % 4u;
+    let column = params.first_output + output;
+    let index = row * params.n_columns + column;
+    let is_mine = invocation < 16u && row < params.n_rows && output < select(params.n_outputs, params.n_columns, IS_GATED);
+    var added = Addends();
+    if (is_mine) {
+        added = addends(index, column);
     }
-    team_products(invocation, rows, outputs);
 
+    var sums = mat4x4<f32>();
+    var up_sums = mat4x4<f32>();
+    var squares = vec4<f32>(0.0);
+    for (var k = invocation; k < N_WORDS; k += WG) {
+        let at = rows + 2u * k;
+        var columns = Columns(
+            array<vec4<f32>, 4>(x[at.x], x[at.y], x[at.z], x[at.w]),
+            array<vec4<f32>, 4>(x[at.x + 1u], x[at.y + 1u], x[at.z + 1u], x[at.w + 1u]),
+        );
+        var low_units = LOW_UNITS;
+        var high_units = HIGH_UNITS;
+        if (HAS_NORM) {
+            squares += vec4<f32>(
+                dot(columns.low[0], columns.low[0]) + dot(columns.high[0], columns.high[0]),
+                dot(columns.low[1], columns.low[1]) + dot(columns.high[1], columns.high[1]),
+                dot(columns.low[2], columns.low[2]) + dot(columns.high[2], columns.high[2]),
+                dot(columns.low[3], columns.low[3]) + dot(columns.high[3], columns.high[3]),
+            );
+            low_units *= norm_weight[2u * k];
+            high_units *= norm_weight[2u * k + 1u];
+        }
+        for (var m = 0u; m < 4u; m++) {
+            columns.low[m] *= low_units;
+            columns.high[m] *= high_units;
+        }
+        sums += quad_products(group, k, columns);
+        if (IS_GATED) {
+            up_sums += quad_products(group + UP_QUAD, k, columns);
+        }
+    }
+    for (var m = 0u; m < 4u; m++) {
+        team_put(invocation, m, sums[m]);
+        if (IS_GATED) {
+            team_put(invocation, 4u + m, up_sums[m]);
+        }
+    }
+    if (HAS_NORM) {
+        team_put(invocation, TEAM_SLOTS - 1u, squares);
+    }
+    team_reduce(invocation);
+
+    if (!is_mine) {
+        return;
+    }
+    let m = invocation / 4u;
+    let factor = norm_factor(m);
+    let total = team_total(m, invocation % 4u) * factor;
     if (IS_GATED) {
-        let row = invocation / 2u;
-        let place = invocation % 2u;
-        let column = first / 2u + place;
-        if (row < 4u && first_row + row < params.n_rows && column < params.n_columns) {
-            let factor = norm_factor(row);
-            let gate = team_total(row, place * 2u) * factor;
-            y[(first_row + row) * params.n_columns + column] = silu(gate) * team_total(row, place * 2u + 1u) * factor;
-        }
+        y[index] = silu(total) * team_total(4u + m, invocation % 4u) * factor;
     } else {
-        let row = invocation / 4u;
-        let place = invocation % 4u;
-        if (row < 4u && first_row + row < params.n_rows && first + place < params.n_outputs) {
-            let column = params.first_output + first + place;
-            store_output((first_row + row) * params.n_columns + column, column, team_total(row, place) * norm_factor(row));
-        }
+        store_output(index, total, added);
     }
 }

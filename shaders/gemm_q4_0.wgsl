@@ -4,12 +4,14 @@
 // One workgroup: TILE_ROWS rows by 64 outputs, block by block of K: both tiles lie in workgroup memory as [row][quad],
 // a row's 8 quads permuted by its number so that neighbours meet different banks. Weights are decoded when they are
 // stored there, and the next block is fetched while this one is multiplied. One invocation: 4 rows by 4 outputs.
-// Rows and outputs beyond the last are computed as the last and not stored.
-// Overrides: TILE_ROWS (64; 32 or 64), IS_GATED (false) and those of common/epilogue.wgsl.
+// Rows and outputs beyond the last are computed as the last and not stored. With N_SPLITS > 1 a workgroup takes one part of
+// K only, and y is [N_SPLITS, n_rows, n_columns] for sum_splits to add up.
+// Overrides: TILE_ROWS (64; 32 or 64), IS_GATED (false), N_SPLITS (1) and those of common/epilogue.wgsl.
 // Oracle: reference.linear, norm_linear, norm_swiglu, linear_add; budgets of these.
 
 override TILE_ROWS: u32 = 64u;
 override IS_GATED: bool = false;
+override N_SPLITS: u32 = 1u;
 override WG: u32 = TILE_ROWS * 4u;
 override TEAMS: u32 = TILE_ROWS / 4u;
 
@@ -50,7 +52,11 @@ fn x_place(row: u32, quad: u32) -> u32 {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let tile = workgroup_index(workgroup);
-    let first_row = workgroup.z * TILE_ROWS;
+    let first_row = workgroup.z / N_SPLITS * TILE_ROWS;
+    let split = workgroup.z % N_SPLITS;
+    let split_blocks = (params.n_blocks + N_SPLITS - 1u) / N_SPLITS;
+    let first_block = min(split * split_blocks, params.n_blocks);
+    let end_block = min(first_block + split_blocks, params.n_blocks);
     // What this invocation fetches of every block: 2 quads of x, and 1 word (TILE_ROWS 64) or 2 of the weights.
     let quad = invocation & 7u;
     let row_a = invocation >> 3u;
@@ -59,15 +65,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let x_b = min(first_row + row_b, params.n_rows - 1u) * params.n_blocks * QUADS + quad;
     let n = invocation & 63u;
     let word = invocation >> 6u;
-    let base = output_row(tile, n) * params.n_blocks;
-    var next_x_a = x[x_a];
-    var next_x_b = x[x_b];
-    var next_word_a = nibbles[base * 4u + word];
+    let w_row = output_row(tile, n);
+    let words = (w_row >> 2u) * params.n_blocks * 16u + (w_row & 3u) + word * 4u;
+    let pairs = (w_row >> 2u) * ((params.n_blocks + 1u) >> 1u) * 4u + (w_row & 3u);
+    var next_x_a = x[x_a + first_block * QUADS];
+    var next_x_b = x[x_b + first_block * QUADS];
+    var next_word_a = nibbles[words + first_block * 16u];
     var next_word_b = 0u;
     if (TILE_ROWS < 64u) {
-        next_word_b = nibbles[base * 4u + word + 2u];
+        next_word_b = nibbles[words + first_block * 16u + 8u];
     }
-    var next_scale = pick_scale(scales[base >> 1u], base);
+    var next_scale = word_scale(scales[pairs + (first_block >> 1u) * 4u], first_block << 2u);
 
     let team = invocation >> 4u;
     let lane = invocation & 15u;
@@ -75,25 +83,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var sums_1 = vec4<f32>(0.0);
     var sums_2 = vec4<f32>(0.0);
     var sums_3 = vec4<f32>(0.0);
-    for (var block = 0u; block < params.n_blocks; block++) {
+    for (var block = first_block; block < end_block; block++) {
         workgroupBarrier();
         tile_x[x_place(row_a, quad)] = next_x_a;
         tile_x[x_place(row_b, quad)] = next_x_b;
-        tile_w[x_place(n, word)] = low_weights(next_word_a) * (LOW_UNITS * next_scale);
-        tile_w[x_place(n, word + 4u)] = high_weights(next_word_a) * (HIGH_UNITS * next_scale);
+        tile_w[x_place(n, 2u * word)] = low_weights(next_word_a) * (LOW_UNITS * next_scale);
+        tile_w[x_place(n, 2u * word + 1u)] = high_weights(next_word_a) * (HIGH_UNITS * next_scale);
         if (TILE_ROWS < 64u) {
-            tile_w[x_place(n, word + 2u)] = low_weights(next_word_b) * (LOW_UNITS * next_scale);
-            tile_w[x_place(n, word + 6u)] = high_weights(next_word_b) * (HIGH_UNITS * next_scale);
+            tile_w[x_place(n, 2u * word + 4u)] = low_weights(next_word_b) * (LOW_UNITS * next_scale);
+            tile_w[x_place(n, 2u * word + 5u)] = high_weights(next_word_b) * (HIGH_UNITS * next_scale);
         }
         workgroupBarrier();
         let next = min(block + 1u, params.n_blocks - 1u);
         next_x_a = x[x_a + next * QUADS];
         next_x_b = x[x_b + next * QUADS];
-        next_word_a = nibbles[(base + next) * 4u + word];
+        next_word_a = nibbles[words + next * 16u];
         if (TILE_ROWS < 64u) {
-            next_word_b = nibbles[(base + next) * 4u + word + 2u];
+            next_word_b = nibbles[words + next * 16u + 8u];
         }
-        next_scale = pick_scale(scales[(base + next) >> 1u], base + next);
+        next_scale = word_scale(scales[pairs + (next >> 1u) * 4u], next << 2u);
         for (var k = 0u; k < QUADS; k++) {
             let weights = mat4x4<f32>(
                 tile_w[x_place(lane, k)],
@@ -107,14 +115,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             sums_3 += tile_x[x_place(team + 3u * TEAMS, k)] * weights;
         }
     }
-    store_sums(tile, first_row + team, lane, sums_0);
-    store_sums(tile, first_row + team + TEAMS, lane, sums_1);
-    store_sums(tile, first_row + team + 2u * TEAMS, lane, sums_2);
-    store_sums(tile, first_row + team + 3u * TEAMS, lane, sums_3);
+    store_sums(tile, first_row + team, split, lane, sums_0);
+    store_sums(tile, first_row + team + TEAMS, split, lane, sums_1);
+    store_sums(tile, first_row + team + 2u * TEAMS, split, lane, sums_2);
+    store_sums(tile, first_row + team + 3u * TEAMS, split, lane, sums_3);
 }
 
 // sums: outputs lane, lane + 16, lane + 32, lane + 48 of the tile.
-fn store_sums(tile: u32, row: u32, lane: u32, sums: vec4<f32>) {
+fn store_sums(tile: u32, row: u32, split: u32, lane: u32, sums: vec4<f32>) {
     if (row >= params.n_rows) {
         return;
     }
@@ -131,7 +139,9 @@ fn store_sums(tile: u32, row: u32, lane: u32, sums: vec4<f32>) {
     for (var i = 0u; i < 4u; i++) {
         let n = tile * TILE_OUTPUTS + lane + 16u * i;
         if (n < params.n_outputs) {
-            store_output(row * params.n_columns + params.first_output + n, params.first_output + n, sums[i]);
+            let column = params.first_output + n;
+            let index = (split * params.n_rows + row) * params.n_columns + column;
+            store_output(index, sums[i], addends(index, column));
         }
     }
 }

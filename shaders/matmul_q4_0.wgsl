@@ -1,8 +1,8 @@
 // matmul_q4_0 — y[m, n] = or += gelu?(sum over k of x[m, k] * W[n, k] + bias[n]?), for software adapters
 // x: f32 [n_rows, K]; nibbles, scales: Q4_0 rows [n_outputs, K] of one matrix part (common/q4_0.wgsl); bias: f32 [N];
 // y: f32 [>= n_rows, N]; the part's outputs begin at column first_output.
-// One invocation: a tile of ROWS rows by 4 outputs, so that a weight is decoded once for all rows and x read once for
-// 4 outputs; what lies beyond the edges is computed from the last row or output and not stored.
+// One invocation: ROWS rows of x by a quad of rows of the matrix, so that a weight is decoded once for all rows and x read
+// once for four outputs; what lies beyond the edges is computed from the last row or output and not stored.
 // No barriers and no workgroup memory: software adapters run this ten times faster than a shared reduction.
 // The four words of a block are written out because a loop over them is 15 % slower there.
 // Overrides: WG (64), ROWS (4; 1 or 4), and those of common/epilogue.wgsl.
@@ -23,7 +23,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> nibbles: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> scales: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
@@ -32,46 +32,38 @@ struct Params {
 alias Sums = array<vec4<f32>, 4>;
 
 // Row-major weights times x is a row vector times a matrix whose columns are the 4 outputs' weights.
-// Adds what one word of each output's block gives: 4 weights from quad on, and 4 from quad + 4.
+// Adds what one word of each output gives: 8 weights from quads on.
 fn add_words(sums: ptr<function, Sums>, words: vec4<u32>, quads: vec4<u32>) {
     let low = mat4x4<f32>(low_weights(words.x), low_weights(words.y), low_weights(words.z), low_weights(words.w));
     let high = mat4x4<f32>(high_weights(words.x), high_weights(words.y), high_weights(words.z), high_weights(words.w));
-    (*sums)[0] += (x[quads.x] * LOW_UNITS) * low + (x[quads.x + 4u] * HIGH_UNITS) * high;
+    (*sums)[0] += (x[quads.x] * LOW_UNITS) * low + (x[quads.x + 1u] * HIGH_UNITS) * high;
     if (ROWS > 1u) {
-        (*sums)[1] += (x[quads.y] * LOW_UNITS) * low + (x[quads.y + 4u] * HIGH_UNITS) * high;
-        (*sums)[2] += (x[quads.z] * LOW_UNITS) * low + (x[quads.z + 4u] * HIGH_UNITS) * high;
-        (*sums)[3] += (x[quads.w] * LOW_UNITS) * low + (x[quads.w + 4u] * HIGH_UNITS) * high;
+        (*sums)[1] += (x[quads.y] * LOW_UNITS) * low + (x[quads.y + 1u] * HIGH_UNITS) * high;
+        (*sums)[2] += (x[quads.z] * LOW_UNITS) * low + (x[quads.z + 1u] * HIGH_UNITS) * high;
+        (*sums)[3] += (x[quads.w] * LOW_UNITS) * low + (x[quads.w + 1u] * HIGH_UNITS) * high;
     }
 }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let first_row = workgroup.z * ROWS;
-    let first = (workgroup_index(workgroup) * WG + invocation) * 4u;
+    let quad = workgroup_index(workgroup) * WG + invocation;
+    let first = quad * 4u;
     if (first >= params.n_outputs) {
         return;
     }
     let rows = min(first_row + TILE, vec4<u32>(params.n_rows - 1u));
-    let outputs = min(first + TILE, vec4<u32>(params.n_outputs - 1u));
+    let n_pairs = (params.n_blocks + 1u) / 2u;
     var sums = Sums();
     for (var block = 0u; block < params.n_blocks; block++) {
         let quads = (rows * params.n_blocks + block) * 8u;
-        let flat = outputs * params.n_blocks + block;
-        let a = nibbles[flat.x];
-        let b = nibbles[flat.y];
-        let c = nibbles[flat.z];
-        let d = nibbles[flat.w];
-        let scale = vec4<f32>(
-            pick_scale(scales[flat.x >> 1u], flat.x),
-            pick_scale(scales[flat.y >> 1u], flat.y),
-            pick_scale(scales[flat.z >> 1u], flat.z),
-            pick_scale(scales[flat.w >> 1u], flat.w),
-        );
+        let word = (quad * params.n_blocks + block) * 4u;
+        let scale = word_scales(scales[quad * n_pairs + (block >> 1u)], block << 2u);
         var block_sums = Sums();
-        add_words(&block_sums, vec4<u32>(a.x, b.x, c.x, d.x), quads);
-        add_words(&block_sums, vec4<u32>(a.y, b.y, c.y, d.y), quads + 1u);
-        add_words(&block_sums, vec4<u32>(a.z, b.z, c.z, d.z), quads + 2u);
-        add_words(&block_sums, vec4<u32>(a.w, b.w, c.w, d.w), quads + 3u);
+        add_words(&block_sums, nibbles[word], quads);
+        add_words(&block_sums, nibbles[word + 1u], quads + 2u);
+        add_words(&block_sums, nibbles[word + 2u], quads + 4u);
+        add_words(&block_sums, nibbles[word + 3u], quads + 6u);
         sums[0] += block_sums[0] * scale;
         if (ROWS > 1u) {
             sums[1] += block_sums[1] * scale;
@@ -82,7 +74,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var i = 0u; i < min(ROWS, params.n_rows - first_row); i++) {
         for (var j = 0u; j < min(4u, params.n_outputs - first); j++) {
             let column = params.first_output + first + j;
-            store_output((first_row + i) * params.n_columns + column, column, sums[i][j]);
+            let index = (first_row + i) * params.n_columns + column;
+            store_output(index, sums[i][j], addends(index, column));
         }
     }
 }

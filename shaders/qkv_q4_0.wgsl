@@ -2,8 +2,8 @@
 // x, norm_weight: f32 [K]; nibbles, scales: Q4_0 rows [(n_heads + 2 n_kv_heads) * head_dim, K] of q, k, v;
 // rope: f32 [n_rope_rows, head_dim / 2] pairs (cos, sin), row p % n_rope_rows for position p = position[0];
 // q: f32 [n_heads * head_dim]; kv: ring of `capacity` slots of keys, then values (common/kv_store.wgsl).
-// One workgroup: WG / LANES teams of 4 outputs, that is 2 pairs, which no head divides (common/staged_products.wgsl).
-// Overrides: those of common/staged_products.wgsl (HAS_NORM true) and of common/kv_store.wgsl.
+// One workgroup: two quads of rows, that is 4 pairs (common/row_products.wgsl).
+// Overrides: WG (64), those of common/row_products.wgsl (HAS_NORM true) and of common/kv_store.wgsl.
 // Oracle: reference.norm_qkv, budget norm_qkv.
 
 struct Params {
@@ -16,8 +16,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm_weight: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> nibbles: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(2) var<storage, read> nibbles: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> scales: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>;
 @group(0) @binding(5) var<storage, read> position: array<u32>;
 @group(0) @binding(6) var<storage, read_write> q: array<vec2<f32>>;
@@ -27,14 +27,17 @@ struct Params {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let n_pairs = params.q_pairs + 2u * params.kv_pairs;
-    let n_teams = WG / LANES;
-    let first_team = workgroup_index(workgroup) * n_teams;
-    let mine = min((first_team + invocation / LANES) * 4u, n_pairs * 2u - 4u);
-    staged_products(invocation, mine + vec4<u32>(0u, 1u, 2u, 3u));
-    let team = invocation / 2u;
-    let column = first_team * 2u + invocation;
-    if (team < n_teams && column < n_pairs) {
+    let group = workgroup_index(workgroup);
+    let column = group * 4u + invocation;
+    let is_mine = invocation < 4u && column < n_pairs;
+    var turn = vec2<f32>(0.0);
+    if (is_mine) {
+        turn = turn_of(0u, column);
+    }
+    row_products(invocation, group * 2u + vec2<u32>(0u, 1u));
+    if (is_mine) {
+        let quad = invocation / 2u;
         let place = invocation % 2u * 2u;
-        append_pair(0u, column, vec2<f32>(team_total(team, place), team_total(team, place + 1u)));
+        append_pair(0u, column, vec2<f32>(product(quad, place), product(quad, place + 1u)), turn);
     }
 }

@@ -1,42 +1,48 @@
-// repack_q4_0 — 18-byte Q4_0 blocks as they lie in a file, to aligned nibbles and scales
-// raw: u32 words of whole block pairs, 9 words (36 bytes) each: scale, 16 nibble bytes, scale, 16 nibble bytes.
-// nibbles: vec4<u32> per block, word i holds bytes 4i … 4i + 3; scales: two f16 bit patterns per u32, low half first.
-// Pair source + i of raw becomes pair target + i. One invocation per pair: odd blocks begin in mid-word, pairs never do.
+// repack_q4_0 — 18-byte Q4_0 blocks as they lie in a file, to the layout of common/q4_0.wgsl
+// raw: u32 words of blocks: f16 scale, then 16 bytes with weights 0 … 15 in their low and 16 … 31 in their high nibbles.
+// nibbles: u32 [n_quads, 4 n_blocks, 4 rows]; scales: u32 [n_quads, ceil(n_blocks / 2), 4 rows], zero to begin with, as two
+// blocks set the halves of one word. Block source + i of raw becomes block target + i of a part with n_blocks in a row.
+// One invocation per block; an odd one begins in mid-word.
 // Overrides: WG (64).
 // Oracle: reference.fill, by way of quant.repack_q4_0: exact.
 
 override WG: u32 = 64u;
 
+const LOW = 0x0F0F0F0Fu;
+
 struct Params {
-    n_pairs: u32,
-    source_pair: u32,
-    target_pair: u32,
+    n: u32,
+    source: u32,
+    goal: u32,
+    n_blocks: u32,
 }
 
 @group(0) @binding(0) var<storage, read> raw: array<u32>;
-@group(0) @binding(1) var<storage, read_write> nibbles: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> scales: array<u32>;
+@group(0) @binding(1) var<storage, read_write> nibbles: array<u32>;
+@group(0) @binding(2) var<storage, read_write> scales: array<atomic<u32>>;
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
     let i = workgroup_index(workgroup) * WG + invocation;
-    if (i >= params.n_pairs) {
+    if (i >= params.n) {
         return;
     }
-    let word = (params.source_pair + i) * 9u;
-    let w0 = raw[word];
-    let w1 = raw[word + 1u];
-    let w2 = raw[word + 2u];
-    let w3 = raw[word + 3u];
-    let w4 = raw[word + 4u];
-    let pair = params.target_pair + i;
-    nibbles[2u * pair] = vec4<u32>(
-        (w0 >> 16u) | (w1 << 16u),
-        (w1 >> 16u) | (w2 << 16u),
-        (w2 >> 16u) | (w3 << 16u),
-        (w3 >> 16u) | (w4 << 16u),
-    );
-    nibbles[2u * pair + 1u] = vec4<u32>(raw[word + 5u], raw[word + 6u], raw[word + 7u], raw[word + 8u]);
-    scales[pair] = (w0 & 0xffffu) | (w4 & 0xffff0000u);
+    let first = ((params.source + i) * 9u) >> 1u;
+    let head = raw[first];
+    var bytes = vec4<u32>(raw[first + 1u], raw[first + 2u], raw[first + 3u], raw[first + 4u]);
+    var scale = head >> 16u;
+    if (((params.source + i) & 1u) == 0u) {
+        scale = head & 0xFFFFu;
+        bytes = (vec4<u32>(head, bytes.xyz) >> vec4<u32>(16u)) | (bytes << vec4<u32>(16u));
+    }
+    let block = (params.goal + i) % params.n_blocks;
+    let row = (params.goal + i) / params.n_blocks;
+    let word = ((row >> 2u) * params.n_blocks + block) * 16u + (row & 3u);
+    nibbles[word] = (bytes.x & LOW) | ((bytes.y & LOW) << 4u);
+    nibbles[word + 4u] = (bytes.z & LOW) | ((bytes.w & LOW) << 4u);
+    nibbles[word + 8u] = ((bytes.x >> 4u) & LOW) | (bytes.y & ~LOW);
+    nibbles[word + 12u] = ((bytes.z >> 4u) & LOW) | (bytes.w & ~LOW);
+    let pair = (row >> 2u) * ((params.n_blocks + 1u) >> 1u) + (block >> 1u);
+    atomicOr(&scales[pair * 4u + (row & 3u)], scale << ((block & 1u) << 4u));
 }

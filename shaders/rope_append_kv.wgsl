@@ -29,6 +29,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let i = workgroup_index(workgroup) * WG + invocation;
     let width = params.q_pairs + 2u * params.kv_pairs;
     if (i < params.n_rows * width) {
-        append_pair(i / width, i % width, qkv[i]);
+        append_pair(i / width, i % width, qkv[i], turn_of(i / width, i % width));
     }
 }

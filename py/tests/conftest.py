@@ -4,8 +4,31 @@ import asyncio
 
 import pytest
 
+from voxtral.gpu.recording import RecordingDevice
+from voxtral.ops import webgpu
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
+
+
+@pytest.fixture(scope="session", autouse=True)
+def check_once():
+    """Kernels are checked once for each device and shape of model, not at each load; test_self_check.py has its own.
+
+    A recording device computes nothing, so nothing it computes is held against it.
+    """
+    check, known = webgpu.self_check, {}
+
+    async def self_check(ops, config, cache_dtype):
+        if isinstance(ops.device, RecordingDevice):
+            return []
+        key = (ops.device, frozenset(ops.plain), ops.traits, config, cache_dtype)
+        if key not in known:
+            known[key] = await check(ops, config, cache_dtype)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(webgpu, "self_check", self_check)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxtral.model.layers import AnyOps
 from voxtral.model.voxtral import Voxtral
 from voxtral.session import StreamingSession
-from voxtral.shards import MemorySource, ShardedCursor
+from voxtral.shards import ByteSource, MemorySource, ShardedCursor
 
 SETS = ("tiny", "roll", "eos", "delay960_f16", "short")
 TOLERANCES = {"mel": 1e-4, "conv2": 1e-3, "enc_out": 1e-3, "audio_embeds": 1e-3, "logits": 1e-3}
@@ -23,15 +23,15 @@ CHUNKS = (0, 37, 1280, -1)  # samples per feed; 0: all at once, -1: random sizes
 
 
 class GoldenSet:
-    """One set, from the bytes of its files: model.gguf, golden.npz, meta.json."""
+    """One set, from the bytes of its files: golden.npz, meta.json and, unless it is elsewhere, model.gguf."""
 
-    def __init__(self, files: dict[str, bytes]) -> None:
+    def __init__(self, files: dict[str, bytes], weights: ByteSource | None = None) -> None:
         self.meta: dict[str, Any] = json.loads(files["meta.json"])
         self.arrays = dict(np.load(BytesIO(files["golden.npz"])))
-        self._model_bytes = files["model.gguf"]
+        self._weights = weights or MemorySource(files["model.gguf"], "model.gguf")
 
     async def load_model(self, ops: AnyOps) -> Voxtral:
-        return await Voxtral.load(ops, ShardedCursor([MemorySource(self._model_bytes, "model.gguf")]))
+        return await Voxtral.load(ops, ShardedCursor([self._weights]))
 
     def chunks(self, chunk: int) -> list[NDArray[np.float32]]:
         """The audio cut as asked; random cuts are 1 … 4000 samples, from a fixed seed."""

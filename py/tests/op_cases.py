@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tolerances import BUDGETS, Budget
+from tolerances import BUDGETS, PACKED, PACKED_CHAIN, PACKED_SCENARIOS, Budget
 
 from voxtral.ops.base import FILL_BYTES, Ops
 from voxtral.ops.reference import ReferenceOps
@@ -31,7 +31,7 @@ UNTOUCHED = 0x7FC0_1234  # a NaN no arithmetic makes
 class Case:
     """One scenario with its arguments. serial, max_binding_bytes: how to build the WebGpuOps under test.
 
-    Subgroup operations are used where the device has them.
+    Its traits are those of the WebGpuOps that the case is given.
     """
 
     scenario: str
@@ -61,12 +61,12 @@ class Report:
 async def run_case(ops: WebGpuOps, case: Case) -> Report:
     """Compare `case` on the device of `ops` with numpy."""
     if case.serial is not None or case.max_binding_bytes is not None:
-        ops = WebGpuOps(ops.device, case.serial, case.max_binding_bytes)
+        ops = WebGpuOps(ops.device, case.serial, case.max_binding_bytes, ops.traits)
     scenario = SCENARIOS[case.scenario]
     seed = zlib.crc32(repr((case.scenario, case.arguments)).encode())
     found = await scenario(ops, np.random.default_rng(seed), **case.arguments)
     expected = await scenario(ReferenceOps(), np.random.default_rng(seed), **case.arguments)
-    budget = budget_of(case).nmse
+    budget = budget_of(case, ops.traits).nmse
     worst, problems = 0.0, []
     for output, want in expected.items():
         nmse, problem = compare(found[output], want, budget)
@@ -76,10 +76,13 @@ async def run_case(ops: WebGpuOps, case: Case) -> Report:
     return Report(case.name, worst, tuple(problems))
 
 
-def budget_of(case: Case) -> Budget:
-    """float16 caches have budgets of their own."""
+def budget_of(case: Case, traits: frozenset[str]) -> Budget:
+    """float16 caches and packed integers have budgets of their own."""
     is_f16 = case.arguments.get("dtype") == "float16"
-    return BUDGETS[f"{case.scenario} float16" if is_f16 else case.scenario]
+    budget = BUDGETS[f"{case.scenario} float16" if is_f16 else case.scenario]
+    if "packed" in traits and case.scenario == "scratch_reuse":
+        return PACKED_CHAIN
+    return max(budget, PACKED) if "packed" in traits and case.scenario in PACKED_SCENARIOS else budget
 
 
 def compare(found: NDArray[Any], want: NDArray[Any], budget: float) -> tuple[float, str]:
@@ -420,6 +423,12 @@ CASES = [
         Case("linear_add", {"m": m, "k": 160, "n": 70, "bias": bias, "times": 3}, serial=False)
         for m in (1, 5, 20)
         for bias in (False, True)
+    ),
+    # K in two, four (unequal) and eight parts; the last with parts of the matrix, too
+    Case("linear_add", {"m": 66, "k": 1184, "n": 70, "bias": True}, serial=False),
+    Case("linear_add", {"m": 66, "k": 2080, "n": 70}, serial=False),
+    Case(
+        "linear", {"m": 66, "k": 4128, "n": [70], "bias": True, "gelu": True}, serial=False, max_binding_bytes=132_096
     ),
     Case("ada_norm_weight", {"k": 96}),
     Case("ada_norm_weight", {"k": 3072}),

@@ -142,7 +142,7 @@ def test_only_the_header_is_read() -> None:
 def test_shards_have_the_index_of_the_whole(cuts: list[int]) -> None:
     whole = (TESTS / "golden" / "tiny" / "model.gguf").read_bytes()
     edges = [0, *sorted(cuts), len(whole)]
-    shards = [MemorySource(whole[a:b], "s") for a, b in itertools.pairwise(edges)]
+    shards = [MemorySource(whole[a:b], "m.gguf") for a, b in itertools.pairwise(edges)]
     assert asyncio.run(read_index(ShardedCursor(shards))).tensors == parse(whole).tensors
 
 
@@ -212,8 +212,44 @@ def test_damage_is_one_sentence(kind: str) -> None:
 
 def test_a_truncated_file_says_what_is_there_and_what_was_promised() -> None:
     n = len(SMALL)
-    with pytest.raises(ModelFileError, match=f"promises {n} bytes, but there are {n - 10}: 10 are missing"):
+    with pytest.raises(ModelFileError) as error:
         parse(SMALL[:-10])
+    assert f"ends within tensor {last_tensor(parse(SMALL))!r}" in str(error.value)
+    assert f"expected {n:,} bytes, found {n - 10:,}, 10 are missing" in str(error.value)
+
+
+@pytest.mark.parametrize("cut_short", [0, 1, 2, 3])
+def test_a_short_shard_is_named_with_the_tensor_it_breaks(cut_short: int) -> None:
+    whole = (TESTS / "golden" / "tiny" / "model.gguf").read_bytes()
+    size = -(-len(whole) // 4)
+    shards = [whole[start : start + size] for start in range(0, len(whole), size)]
+    shards[cut_short] = shards[cut_short][:-500]
+    source = ShardedCursor(
+        [MemorySource(data, f"shard-a{letter}") for letter, data in zip("abcd", shards, strict=True)]
+    )
+    with pytest.raises(ModelFileError) as error:
+        asyncio.run(read_index(source))
+    found = len(shards[cut_short])
+    cut = cut_short * size + found
+    broken = [t.name for t in parse(whole).tensors.values() if t.offset <= cut < t.offset + t.n_bytes]
+    assert str(error.value).startswith(f"shard-a{'abcd'[cut_short]}: ends within tensor {broken[0]!r}: ")
+    assert f"expected {found + 500:,} bytes, found {found:,}, 500 are missing" in str(error.value)
+
+
+def test_a_type_we_do_not_read_is_named_with_its_shard() -> None:
+    whole = bytearray((TESTS / "golden" / "tiny" / "model.gguf").read_bytes())
+    name = last_tensor(parse(bytes(whole)))
+    kind_at = whole.index(string(name)) + len(string(name)) + 4 + 8  # behind one dimension
+    struct.pack_into("<I", whole, kind_at, 30)
+    shards = [MemorySource(bytes(whole[:500_000]), "shard-aa"), MemorySource(bytes(whole[500_000:]), "shard-ab")]
+    with pytest.raises(ModelFileError) as error:
+        asyncio.run(read_index(ShardedCursor(shards)))
+    assert str(error.value).startswith(f"shard-ab: tensor {name!r} is of type BF16, expected F32, F16, Q4_0 or Q8_0; ")
+
+
+def last_tensor(index: GgufIndex) -> str:
+    """Name of the tensor at the end of the file."""
+    return max(index.tensors.values(), key=lambda tensor: tensor.offset).name
 
 
 @pytest.mark.parametrize("n", range(len(SMALL)))

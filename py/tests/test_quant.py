@@ -85,23 +85,38 @@ def test_one_block_by_hand() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 40), st.integers(0, 2**32))
-def test_repacking_keeps_every_bit(n_blocks: int, seed: int) -> None:
-    raw = random_blocks(GgmlType.Q4_0, n_blocks, seed)
-    nibbles, scales = repack_q4_0(raw)
-    assert (nibbles.shape, nibbles.dtype) == ((n_blocks, 4), np.uint32)
-    assert (scales.shape, scales.dtype) == ((math.ceil(n_blocks / 2),), np.uint32)
-    halves = scales.astype("<u4").view("<u2")
-    assert not halves[n_blocks:].any()
-    planes = [halves[:n_blocks, None].view(np.uint8), nibbles.astype("<u4").view(np.uint8)]
-    assert np.concatenate(planes, axis=1).tobytes() == raw
+@given(st.integers(0, 9), st.integers(1, 7), st.integers(0, 2**32))
+def test_repacking_keeps_every_weight(n_rows: int, n_blocks: int, seed: int) -> None:
+    n_cols = n_blocks * 32
+    raw = random_blocks(GgmlType.Q4_0, n_rows * n_blocks, seed)
+    nibbles, scales = repack_q4_0(raw, n_cols)
+    n_quads = math.ceil(n_rows / 4)
+    assert (nibbles.shape, nibbles.dtype) == ((n_quads, 4 * n_blocks, 4), np.uint32)
+    assert (scales.shape, scales.dtype) == ((n_quads, math.ceil(n_blocks / 2), 4), np.uint32)
+    rows = nibbles.transpose(0, 2, 1).reshape(4 * n_quads, 4 * n_blocks)
+    halves = scales.transpose(0, 2, 1).reshape(4 * n_quads, math.ceil(n_blocks / 2))
+    assert not rows[n_rows:].any()
+    assert not halves[n_rows:].any()
+    weights = dequantise(raw, GgmlType.Q4_0, n_rows * n_cols).reshape(n_rows, n_cols)
+    for row in range(n_rows):
+        for k in range(n_cols):
+            byte = int(rows[row, k // 8]) >> 8 * (k % 4) & 0xFF
+            nibble = byte >> 4 if k % 8 >= 4 else byte & 0xF
+            half = int(halves[row, k // 64]) >> 16 * (k // 32 % 2) & 0xFFFF
+            scale = np.uint16(half).view(np.float16).astype(np.float32)
+            assert np.float32(nibble - 8) * scale == weights[row, k] or np.isnan(scale)
+    if n_blocks % 2:
+        assert not (halves[:, -1] >> 16).any()
 
 
 def test_repacked_words_by_hand() -> None:
-    raw = bytes([1, 2, *range(16)]) + bytes([3, 4, *range(16, 32)]) + bytes([5, 6, *range(32, 48)])
-    nibbles, scales = repack_q4_0(raw)
-    assert [hex(word) for word in nibbles[0]] == ["0x3020100", "0x7060504", "0xb0a0908", "0xf0e0d0c"]
-    assert [hex(word) for word in scales] == ["0x4030201", "0x605"]
+    raw = bytes([1, 2, *range(0x10, 0x20)]) + bytes([3, 4, *range(0x40, 0x50)])
+    nibbles, scales = repack_q4_0(raw, 32)
+    first, second, *none = nibbles[0].T.tolist()
+    assert [hex(word) for word in first] == ["0x73625140", "0xfbead9c8", "0x11111111", "0x11111111"]
+    assert [hex(word) for word in second] == ["0x73625140", "0xfbead9c8", "0x44444444", "0x44444444"]
+    assert not np.any(none)
+    assert [hex(word) for word in scales[0, 0]] == ["0x201", "0x403", "0x0", "0x0"]
 
 
 def test_the_demo_model_decodes_as_the_gguf_package_decodes_it() -> None:
@@ -124,4 +139,4 @@ def test_other_types_and_cut_blocks_are_refused() -> None:
     with pytest.raises(ModelFileError, match="found Q4_K"):
         dequantise(bytes(144), 12, 256)
     with pytest.raises(ModelFileError):
-        repack_q4_0(bytes(19))
+        repack_q4_0(bytes(18 * 3), 64)

@@ -1,14 +1,20 @@
 """StreamingSession: prefix, flush, reset, and the clock."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from test_golden import read_set
 
-from voxtral.config import EOS_TOKEN, StreamingConfig
+from voxtral.config import EOS_TOKEN, MEL_FRAMES_PER_TOKEN, N_MEL_BINS, ModelConfig, StreamingConfig
 from voxtral.errors import ConfigError
+from voxtral.model import stream as stream_module
+from voxtral.model.stream import HISTORY_MEL_FRAMES
+from voxtral.model.voxtral import Voxtral
+from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
+from voxtral.shards import FileSource, ShardedCursor
 
 RUN = asyncio.run
 
@@ -27,17 +33,17 @@ async def run(session, chunks):
 
 @pytest.mark.parametrize("left_pad", [32, 76])
 @pytest.mark.parametrize("delay_ms", [80, 480, 2400])
-def test_the_copied_prefix_changes_nothing(golden, ops, left_pad, delay_ms):
-    async def both():
+def test_starting_behind_the_prefix_changes_nothing(golden, ops, left_pad, delay_ms):
+    async def all_ways():
         model = await golden.load_model(ops)
-        audio = golden.arrays["audio"]
-        copied = await run(StreamingSession(model, delay_ms, left_pad), [audio])
+        audio = golden.arrays["audio"][:16_000]
+        first = await run(StreamingSession(model, delay_ms, left_pad), [audio])
         again = await run(StreamingSession(model, delay_ms, left_pad), [audio])
         computed = await run(StreamingSession(model, delay_ms, left_pad, probe=lambda *_: None), [audio])
-        return copied, again, computed
+        return first, again, computed
 
-    copied, again, computed = RUN(both())
-    assert copied == again == computed
+    first, again, computed = RUN(all_ways())
+    assert first == again == computed
 
 
 @pytest.mark.parametrize("left_pad", [32, 76])
@@ -50,18 +56,67 @@ def test_one_token_for_every_position_behind_the_prompt(golden, ops, left_pad):
     assert RUN(positions()) == list(range(38, n_tokens))
 
 
-def test_the_prefix_is_computed_once_per_delay_and_padding(golden, ops):
-    async def count():
+@pytest.fixture(scope="module")
+def long_memory(tmp_path_factory):
+    """A network whose decoder remembers a whole session, while its encoder remembers a second."""
+    small = PRESETS["small"]
+    config = ModelConfig(replace(small.encoder, n_layers=2, window=40), replace(small.decoder, n_layers=2, window=200))
+    (path,) = make_random(config, tmp_path_factory.mktemp("long memory"))
+    return path
+
+
+@pytest.mark.parametrize("copies", [True, False], ids=["copied", "in the rings"])
+@pytest.mark.parametrize("ops", ["numpy", "webgpu"], indirect=True)
+def test_of_the_prefix_only_what_is_gone_is_computed_again(long_memory, ops, copies, monkeypatch):
+    if not copies:
+        monkeypatch.setattr(stream_module, "LARGEST_COPY_BYTES", 0)
+    noise = np.random.default_rng(5).standard_normal(16_000 * 20).astype(np.float32) * 0.1
+    streaming = StreamingConfig(left_pad_tokens=32)
+
+    async def calls_and_tokens():
+        model = await Voxtral.load(ops, ShardedCursor([FileSource(long_memory)]))
+        stream = await model.borrow()
+        model.give_back(stream)
+        made = []
+        for half in ("encode", "advance"):
+            method = getattr(stream, half)
+            setattr(stream, half, lambda mel, half=half, method=method: made.append(half) or method(mel))
+
+        async def warm_up(config):
+            made.clear()
+            await model.warm_up(config)
+            return set(made)
+
+        calls, tokens = [await warm_up(streaming), await warm_up(streaming)], []
+        for seconds in (1, 20, 1):
+            audio = noise[: seconds * 16_000]
+            tokens.append([event.token for event in await run(StreamingSession(model, 480, 32), [audio])])
+            calls.append(await warm_up(streaming))
+        return [*calls, await warm_up(StreamingConfig(left_pad_tokens=33))], tokens
+
+    calls, (first, _, again) = RUN(calls_and_tokens())
+    # Computed; there already; the encoder forgot; after 20 s the decoder, too; the encoder again; another padding.
+    in_the_rings = [{"advance"}, set(), {"encode"}, {"advance"}, {"encode"}, {"advance"}]
+    assert calls == ([{"advance"}, set(), set(), set(), set(), {"advance"}] if copies else in_the_rings)
+    assert first == again
+
+
+def test_the_way_back_is_refused_where_it_is_gone(golden, ops, monkeypatch):
+    monkeypatch.setattr(stream_module, "LARGEST_COPY_BYTES", 0)
+
+    async def go_back():
         model = await golden.load_model(ops)
         stream = await model.borrow()
-        first = await model.prefix(stream, StreamingConfig(480, 76))
-        assert await model.prefix(stream, StreamingConfig(480, 76)) is first
-        assert await model.prefix(stream, StreamingConfig(480, 32)) is not first
-        for delay_ms in (80, 160, 240, 320):  # old ones are forgotten, not piled up
-            await model.prefix(stream, StreamingConfig(delay_ms, 32))
-        return len(model._prefixes)
+        streaming = StreamingConfig(left_pad_tokens=32)
+        place = (await model.prefix(stream, streaming)).checkpoint
+        stream.resume(place, streaming)
+        mel = np.zeros((HISTORY_MEL_FRAMES + MEL_FRAMES_PER_TOKEN, N_MEL_BINS), np.float32)
+        for _ in range(100):
+            await stream.advance(mel)
+        stream.resume(place, streaming)
 
-    assert RUN(count()) <= 3
+    with pytest.raises(RuntimeError, match="overwritten"):
+        RUN(go_back())
 
 
 def test_reset_starts_over(golden, ops):

@@ -8,11 +8,13 @@ from op_cases import CASES, Case
 from recorded import record_case
 
 from voxtral.errors import ShaderError
+from voxtral.gpu.device import PACKED_DOT, AdapterInfo
 from voxtral.gpu.native import NativeDevice
 from voxtral.gpu.recording import RecordedPipeline
-from voxtral.gpu.shader_library import KERNELS, TEAM_SUM, Kernel, kernel_source
+from voxtral.gpu.shader_library import ACTIVATIONS, KERNELS, TEAM_SUM, TRAITS, Kernel, kernel_source, traits_of
 
 SHADERS = Path(__file__).parents[2] / "shaders"
+TRAIT_WORDS = {TEAM_SUM: "subgroupAdd", ACTIVATIONS: "dot4I8Packed"}  # what only the second form says
 
 
 def used_pipelines() -> dict[str, RecordedPipeline]:
@@ -32,14 +34,39 @@ def test_every_used_variant_compiles(device: NativeDevice) -> None:
         asyncio.run(device.create_pipeline(pipeline.label, pipeline.wgsl, pipeline.bindings, pipeline.overrides))
 
 
-def test_every_used_variant_compiles_with_subgroups(device: NativeDevice) -> None:
-    pipelines = [pipeline for pipeline in used_pipelines().values() if TEAM_SUM in kernel_of(pipeline).common]
+@pytest.mark.parametrize(("trait", "name", "word"), [(TRAITS[n], n, w) for n, w in TRAIT_WORDS.items()])
+def test_every_used_variant_compiles_with_every_trait(device: NativeDevice, trait: str, name: str, word: str) -> None:
+    pipelines = [one for one in used_pipelines().values() if name in kernel_of(one).common]
+    pipelines = [one for one in pipelines if not kernel_of(one).is_plain]
     assert pipelines
     for pipeline in pipelines:
-        wgsl = kernel_source(pipeline.label.split("/")[0], subgroups=True)
-        assert "subgroupAdd" in wgsl
-        assert "subgroupAdd" not in pipeline.wgsl
-        asyncio.run(device.create_pipeline(pipeline.label, wgsl, pipeline.bindings, pipeline.overrides))
+        wgsl = kernel_source(pipeline.label.split("/")[0], frozenset({trait}))
+        assert word in wgsl
+        assert word not in pipeline.wgsl
+        overrides = pipeline.overrides | ({"SUBGROUP": 32} if name == TEAM_SUM else {})
+        asyncio.run(device.create_pipeline(pipeline.label, wgsl, pipeline.bindings, overrides))
+
+
+def test_plain_kernels_have_one_form() -> None:
+    plain = [name for name, kernel in KERNELS.items() if kernel.is_plain]
+    assert plain
+    for name in plain:
+        assert set(KERNELS[name].common) & set(TRAITS)
+        assert kernel_source(name, frozenset(TRAITS.values())) == kernel_source(name)
+
+
+@pytest.mark.parametrize(
+    ("features", "subgroup_size", "name", "expected"),
+    [
+        ({"subgroups", PACKED_DOT}, 32, "nvidia", {"subgroups", "packed"}),
+        ({"subgroups", PACKED_DOT}, 0, "amd", {"packed"}),
+        ({"subgroups"}, 128, "qualcomm", set()),
+        ({"subgroups", PACKED_DOT}, 32, "Apple metal-3", {"subgroups"}),
+        (set(), 32, "nvidia", set()),
+    ],
+)
+def test_devices_get_the_forms_they_are_good_at(features, subgroup_size, name, expected) -> None:
+    assert traits_of(AdapterInfo(name, "WebGPU", False, frozenset(features), subgroup_size)) == expected
 
 
 def kernel_of(pipeline: RecordedPipeline) -> Kernel:
@@ -48,7 +75,9 @@ def kernel_of(pipeline: RecordedPipeline) -> Kernel:
 
 def test_every_file_is_registered() -> None:
     assert {path.stem for path in SHADERS.glob("*.wgsl")} == set(KERNELS)
-    included = {name for kernel in KERNELS.values() for name in kernel.common} | {f"{TEAM_SUM}_subgroups"}
+    included = {name for kernel in KERNELS.values() for name in kernel.common} | {
+        f"{name}_{trait}" for name, trait in TRAITS.items()
+    }
     assert {path.stem for path in (SHADERS / "common").iterdir()} == included
     documented = (SHADERS / "README.md").read_text(encoding="utf-8")
     assert [name for name in KERNELS if f"`{name}`" not in documented] == []
@@ -67,9 +96,8 @@ def test_bindings_agree_with_the_text() -> None:
         declared = [line for line in kernel_source(name).splitlines() if line.startswith("@group(0)")]
         expected = [f"@group(0) @binding({i}) {access[kind]}" for i, kind in enumerate(kernel.bindings)]
         assert [line[: len(start)] for line, start in zip(declared, expected, strict=True)] == expected
-        assert kernel.bindings.count("uniform") == 1
-        assert kernel.bindings[-1] == "uniform"
-        assert len(kernel.bindings) - 1 <= 8  # storage buffers every adapter grants
+        assert "uniform" not in kernel.bindings[:-1]
+        assert sum(kind != "uniform" for kind in kernel.bindings) <= 8  # storage buffers every adapter grants
 
 
 def test_a_faulty_kernel_names_itself_and_the_line(device: NativeDevice) -> None:

@@ -123,3 +123,21 @@ def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
         open_model_files(tmp_path / "absent.gguf")
     with pytest.raises(ModelFileError, match="cannot be opened"):
         FileSource(tmp_path / "absent.gguf")
+
+
+def test_shards_already_read_are_let_go() -> None:
+    class Closing(MemorySource):
+        n_closed = 0
+
+        def close(self) -> None:
+            self.n_closed += 1
+
+    shards = [Closing(WHOLE[start : start + 400], f"shard-{start}") for start in (0, 400, 800)]
+    cursor = ShardedCursor(shards)
+    asyncio.run(cursor.pieces_at(300, 200))  # straddles: the first is still needed
+    assert [shard.n_closed for shard in shards] == [0, 0, 0]
+    asyncio.run(cursor.pieces_at(500, 100))
+    assert [shard.n_closed for shard in shards] == [1, 0, 0]
+    asyncio.run(cursor.pieces_at(1024, 0))
+    cursor.close()
+    assert [shard.n_closed for shard in shards] == [2, 1, 1]

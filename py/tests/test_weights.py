@@ -48,14 +48,18 @@ def imagined(config: ModelConfig, metadata: dict[str, Any]) -> GgufIndex:
     tensors, offset = {}, 0
     for name, shape in tensor_shapes(config):
         kind = GgmlType.Q4_0 if len(shape) == 2 else GgmlType.F32
-        tensors[name] = TensorInfo(name, shape, kind, offset, kind.n_bytes(int(np.prod(shape, dtype=np.int64))))
+        tensors[name] = TensorInfo(
+            name, shape, kind, offset, kind.n_bytes(int(np.prod(shape, dtype=np.int64))), "m.gguf"
+        )
         offset += tensors[name].n_bytes
     return GgufIndex(3, metadata, tensors, 0, "m.gguf")
 
 
 @pytest.fixture(scope="module")
 def tiny() -> GgufIndex:
-    return replace(index_of(TINY), name="m.gguf")
+    index = index_of(TINY)
+    tensors = {name: replace(tensor, part="m.gguf") for name, tensor in index.tensors.items()}
+    return replace(index, name="m.gguf", tensors=tensors)
 
 
 @pytest.mark.parametrize("path", MODELS, ids=[path.parent.name for path in MODELS])

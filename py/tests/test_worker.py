@@ -94,7 +94,8 @@ def with_worker(scenario, **options):
         try:
             return await scenario(host, worker)
         finally:
-            worker._runner.cancel()
+            if worker._runner:
+                worker._runner.cancel()
 
     return asyncio.run(main())
 
@@ -120,7 +121,7 @@ def test_loading_reports_stages_then_what_the_model_is():
 
     messages = with_worker(scenario)
     stages = list(dict.fromkeys(m["stage"] for m in messages if m["type"] == "progress"))
-    assert stages == ["weights", "gpu", "warmup"]
+    assert stages == ["weights", "memory", "gpu", "warmup"]
     for stage in stages:
         last = [m for m in messages if m["type"] == "progress" and m["stage"] == stage][-1]
         assert last["done"] == last["total"] > 0
@@ -312,16 +313,32 @@ def test_an_empty_recording_says_so():
         ({"model_url": "http://localhost/nowhere/model.gguf"}, "tekken.json"),
     ],
 )
-def test_a_load_that_cannot_work_is_one_fatal_sentence(changes, expected):
-    async def scenario(host, _worker):
-        return host
+def test_a_load_that_cannot_work_is_one_sentence_and_another_may_follow(changes, expected):
+    async def scenario(host, worker):
+        await host.until("refused")
+        worker.receive(load())
+        await host.until("ready")
+        worker.receive(transcribe(1, "d.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        return host, (await host.until("done", 1))["result"]["text"]
 
-    host = with_worker(scenario, **changes)
-    (error,) = host.of("error")
-    assert error["fatal"]
-    assert expected in error["sentence"]
-    assert "\n" not in error["sentence"]
-    assert host.of("state")[-1]["state"] == "failed"
+    host, text = with_worker(scenario, **changes)
+    (refused,) = host.of("refused")
+    assert expected in refused["sentence"]
+    assert "\n" not in refused["sentence"]
+    assert not refused["can_insist"]
+    assert not host.of("error")
+    assert [m["state"] for m in host.of("state")][:4] == ["loading", "failed", "loading", "ready"]
+    assert text == "one four one seven"
+
+
+def test_a_second_model_is_refused_while_one_is_there():
+    async def scenario(host, worker):
+        worker.receive(load())
+        return await host.until("error")
+
+    error = with_worker(scenario)
+    assert not error["fatal"]
+    assert "a model is loaded or on its way" in error["sentence"]
 
 
 def test_unknown_messages_are_refused_politely():

@@ -32,3 +32,7 @@ BUDGETS = {
     "decode_loop": Budget(0.0, "tokens are integers; the table's rows are far apart"),
     "scratch_reuse": Budget(1e-11, F32_SUM + ", over four layers"),
 }
+
+PACKED = Budget(3e-9, "activations of one row are rounded to 16 bits, eight at a time")
+PACKED_CHAIN = Budget(5e-8, "four layers of it")
+PACKED_SCENARIOS = {"linear", "linear_add", "norm_linear", "norm_swiglu", "norm_qkv"}

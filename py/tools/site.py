@@ -9,7 +9,7 @@ import json
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tools.wheel import WheelBuilder
 
@@ -113,6 +113,13 @@ class Site:
         """Not hidden, and not a link that leaves the folder."""
         assert self.models is not None
         return not path.name.startswith(".") and path.resolve().is_relative_to(self.models)
+
+
+def served_model(model: Path) -> tuple[Path, str] | None:
+    """Folder to serve under /models/ and the address there of a model folder or .gguf file; None if there is none."""
+    if model.is_dir():
+        return model, "models/"
+    return (model.parent, f"models/{quote(model.name)}") if model.is_file() else None
 
 
 def _inside(folder: Path, rest: str) -> Path:

@@ -9,6 +9,8 @@ import asyncio
 import io
 import json
 import os
+import platform
+import shlex
 import sys
 import time
 from collections import defaultdict
@@ -20,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.audio_file import read_audio
+from voxtral.bench.rendering import render
+from voxtral.bench.report import LoadTimes, Subject, measure
 from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
 from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralError
 from voxtral.gguf import read_index
@@ -30,7 +34,7 @@ from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
 from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
-from voxtral.shards import open_model_files
+from voxtral.shards import ShardedCursor, open_model_files
 from voxtral.sound import audible
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
@@ -80,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     make_random.add_argument("--seed", type=int, default=1, metavar="N")
     make_random.add_argument("--shard-mb", type=int, default=512, metavar="N", help="1…512, size of a shard in MiB")
     make_random.set_defaults(command=_make_random)
+
+    bench = commands.add_parser("bench", help="measure how fast a model runs here")
+    bench.add_argument("--model", type=Path, metavar="PATH", help=".gguf, or a folder with shards; default: the demo")
+    bench.add_argument("--backend", choices=("webgpu", "numpy"), help="default: the better one here")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
+    bench.add_argument("--browser", action="store_true", help="in the page, in a headless Chromium")
+    bench.add_argument("--chromium", metavar="COMMAND", help="with --browser: starts it; the address is added")
+    bench.set_defaults(command=_bench)
 
     inspect = commands.add_parser("inspect", help="what a model file holds")
     inspect.add_argument("model", type=Path, metavar="M.gguf|DIR")
@@ -131,7 +143,7 @@ async def _tokens(options: argparse.Namespace) -> int:
         raise ConfigError(f"--chunk must be a number of samples, 0 or more, got {options.chunk}")
     samples, _ = read_audio(options.file)
     source, _ = open_model_files(options.model)
-    model = await Voxtral.load(await _open_ops(options.backend), source)
+    model = await _load_model(options, source)
     stages: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     probe = (lambda name, rows: stages[name].append(rows)) if options.dump else None
     session = StreamingSession(model, streaming.delay_ms, streaming.left_pad_tokens, streaming.stop_at_eos, probe)
@@ -145,6 +157,81 @@ async def _tokens(options: argparse.Namespace) -> int:
         np.savez_compressed(options.dump, allow_pickle=False, **dump, tokens=np.array(tokens))
     print(json.dumps(tokens))
     return 0
+
+
+async def _bench(options: argparse.Namespace) -> int:
+    if options.chromium and not options.browser:
+        raise ConfigError("--chromium belongs to --browser; add it, or leave --chromium out")
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise ConfigError(f"--json {options.json}: its folder does not exist; make it, or name another")
+    report = _bench_in_browser(options) if options.browser else await _bench_here(options)
+    print(render(report))
+    if options.json:
+        _write(options.json, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+async def _bench_here(options: argparse.Namespace) -> dict[str, Any]:
+    source, tekken_path = open_model_files(options.model or DEMO_MODEL)
+    tekken, streaming = _read_tekken(tekken_path), StreamingConfig()
+    started = time.perf_counter()
+    model = await _load_model(options, source)
+    tekken.require(model.config.decoder.vocab_size)
+    loaded = time.perf_counter()
+    await model.warm_up(streaming)
+    times = LoadTimes(source.n_bytes, loaded - started, time.perf_counter() - loaded)
+    return await measure(Subject(model, tekken, streaming, times), _machine(), None, _tell)
+
+
+def _bench_in_browser(options: argparse.Namespace) -> dict[str, Any]:
+    """Page, server and runtime belong to a checkout; an installed package has none of them."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "serve.py").is_file():
+        raise ConfigError("bench --browser needs a checkout, with the page and serve.py; run it there: PYTHONPATH=py")
+    sys.path[:0] = [str(root), str(root / "py")]
+    from tools.browser_bench import bench_in_browser
+    from tools.chromium import BrowserError
+
+    command = shlex.split(options.chromium) if options.chromium else None
+    try:
+        return bench_in_browser(options.model, options.backend, command, _say)
+    except BrowserError as error:
+        raise DeviceError(str(error)) from error
+
+
+def _say(line: str) -> None:
+    print(f"voxtral: {line}", file=sys.stderr, flush=True)
+
+
+async def _tell(what: str) -> None:
+    _say(f"measuring {what}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def _machine() -> dict[str, Any]:
+    """As `voxtral.worker.Host.machine`; the heap is the process's."""
+    return {
+        "system": platform.platform(),
+        "cpu_threads": os.cpu_count(),
+        "heap_bytes": _peak_memory_bytes(),
+        "loader_peak_bytes": None,
+    }
+
+
+def _peak_memory_bytes() -> int | None:
+    """Of this process; None on systems that do not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 async def _inspect(options: argparse.Namespace) -> int:
@@ -177,9 +264,16 @@ async def _make_random(options: argparse.Namespace) -> int:
 async def _load(options: argparse.Namespace) -> tuple[Voxtral, Tekken]:
     source, tekken_path = open_model_files(options.model)
     tekken = _read_tekken(tekken_path)
-    model = await Voxtral.load(await _open_ops(options.backend), source)
+    model = await _load_model(options, source)
     tekken.require(model.config.decoder.vocab_size)
     return model, tekken
+
+
+async def _load_model(options: argparse.Namespace, source: ShardedCursor) -> Voxtral:
+    model = await Voxtral.load(await _open_ops(options.backend), source)
+    for sentence in model.replaced:
+        _say(sentence)
+    return model
 
 
 def _read_tekken(path: Path) -> Tekken:

@@ -4,7 +4,9 @@
     ├── AudioError          audio that cannot be read as sound
     ├── ModelFileError      a weights file, shard or tokenizer that is not what it should be
     ├── ConfigError         an option outside what the model allows
-    └── DeviceError         the GPU: no adapter, a refused buffer, a lost device
+    └── DeviceError         the GPU: no adapter, a lost device
+        ├── MemoryRefusedError  a buffer it has no room for
+        ├── TooSlowError    a model this machine would need far too long for
         └── ShaderError     a kernel that does not compile
 
 `str(error)` is that sentence and is shown to users as it is; nothing else of the error is.
@@ -31,5 +33,21 @@ class DeviceError(VoxtralError):
     """The GPU refused something, or went away."""
 
 
+class MemoryRefusedError(DeviceError):
+    """The GPU has no room for a buffer."""
+
+
+class TooSlowError(DeviceError):
+    """It would work, but nobody wants to wait for it; who does may insist."""
+
+
 class ShaderError(DeviceError):
     """A WGSL kernel was rejected by the device's compiler."""
+
+
+def in_words(n_bytes: int) -> str:
+    """A size for a sentence: '2.5 GB', '57 MB', '512 bytes'."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= unit:
+            return f"{n_bytes / unit:.{1 if n_bytes < 10 * unit else 0}f} {name}"
+    return f"{n_bytes} bytes"

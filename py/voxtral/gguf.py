@@ -9,13 +9,13 @@ nothing here. Nothing in the file is believed before it is compared with the fil
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from voxtral.errors import ModelFileError
 from voxtral.quant import GgmlType, type_name
-from voxtral.shards import ByteSource
+from voxtral.shards import ByteSource, likely_cut, part_at
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -35,13 +35,26 @@ STRING, ARRAY = 8, 9
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One tensor. shape is in PyTorch's order (outermost first); offset counts from the file's start."""
+    """One tensor. shape is in PyTorch's order (outermost first); offset counts from the file's start.
+
+    part: the file in which it begins, which is a shard where there are several.
+    """
 
     name: str
     shape: tuple[int, ...]
     ggml_type: int
     offset: int
     n_bytes: int
+    part: str
+
+
+class _Entry(NamedTuple):
+    """A line of the tensor table, not yet believed; its offset counts from the start of the data."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,10 @@ class GgufIndex:
     data_start: int
     name: str
 
+    @property
+    def n_parameters(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+
 
 async def read_index(source: ByteSource) -> GgufIndex:
     """Read the header. Raises ModelFileError if the file is not a whole, sound GGUF file."""
@@ -62,7 +79,7 @@ async def read_index(source: ByteSource) -> GgufIndex:
     while True:
         data += await source.read_at(len(data), n_wanted - len(data))
         try:
-            return _HeaderReader(data, source.n_bytes, source.name).index()
+            return _HeaderReader(data, source).index()
         except _HeaderGoesOnError as goes_on:
             n_wanted = min(source.n_bytes, max(2 * n_wanted, goes_on.n_bytes))
 
@@ -75,12 +92,13 @@ class _HeaderGoesOnError(Exception):
 
 
 class _HeaderReader:
-    """Parses the first bytes of a file of n_file_bytes."""
+    """Parses the first bytes of a source."""
 
-    def __init__(self, data: bytes, n_file_bytes: int, name: str) -> None:
+    def __init__(self, data: bytes, source: ByteSource) -> None:
         self._data = data
-        self._n_file_bytes = n_file_bytes
-        self._name = name
+        self._source = source
+        self._n_file_bytes = source.n_bytes
+        self._name = source.name
         self._position = 0
 
     def index(self) -> GgufIndex:
@@ -89,10 +107,10 @@ class _HeaderReader:
         self._require_count("tensors", n_tensors, MIN_TENSOR_BYTES)
         self._require_count("metadata entries", n_metadata, MIN_METADATA_BYTES)
         metadata = dict(self._metadata_entry() for _ in range(n_metadata))
-        tensors = [self._tensor() for _ in range(n_tensors)]
+        entries = [self._entry() for _ in range(n_tensors)]
         alignment = self._alignment(metadata)
         data_start = self._position + -self._position % alignment
-        tensors = [TensorInfo(t.name, t.shape, t.ggml_type, data_start + t.offset, t.n_bytes) for t in tensors]
+        tensors = [self._tensor(entry, data_start) for entry in entries]
         self._check_layout(tensors, data_start, alignment)
         return GgufIndex(version, metadata, {tensor.name: tensor for tensor in tensors}, data_start, self._name)
 
@@ -129,28 +147,32 @@ class _HeaderReader:
         self._require_count(f"elements in metadata {key!r}", n_elements, 8, MAX_HEADER_BYTES)
         return [self._value(element_kind, key, nesting + 1) for _ in range(n_elements)]
 
-    def _tensor(self) -> TensorInfo:
-        """One line of the tensor table; its offset still counts from the start of the data."""
+    def _entry(self) -> _Entry:
         name = self._string("a tensor name")
         (n_dims,) = self._unpack("<I")
         if not 1 <= n_dims <= MAX_DIMS:
             raise self._error(f"tensor {name!r}: expected 1 to {MAX_DIMS} dimensions, found {n_dims}")
         sizes = self._unpack(f"<{n_dims}Q")  # innermost first
         kind, offset = self._unpack("<IQ")
+        return _Entry(name, tuple(reversed(sizes)), kind, offset)
+
+    def _tensor(self, entry: _Entry, data_start: int) -> TensorInfo:
+        name, shape, kind, offset = entry
+        part = part_at(self._source, data_start + offset)
         try:
             ggml_type = GgmlType(kind)
         except ValueError:
-            raise self._error(
-                f"tensor {name!r} is of type {type_name(kind)}, expected F32, F16, Q4_0 or Q8_0; "
+            raise ModelFileError(
+                f"{part}: tensor {name!r} is of type {type_name(kind)}, expected F32, F16, Q4_0 or Q8_0; "
                 "quantise the model to Q4_0"
             ) from None
-        n_elements = math.prod(sizes)
-        if n_elements == 0 or sizes[0] % ggml_type.block_weights:
+        n_elements = math.prod(shape)
+        if n_elements == 0 or shape[-1] % ggml_type.block_weights:
             raise self._error(
-                f"tensor {name!r} has shape {list(reversed(sizes))}, expected no empty dimension"
+                f"tensor {name!r} has shape {list(shape)}, expected no empty dimension"
                 f" and rows that are a multiple of {ggml_type.block_weights} for {ggml_type.name}"
             )
-        return TensorInfo(name, tuple(reversed(sizes)), kind, offset, ggml_type.n_bytes(n_elements))
+        return TensorInfo(name, shape, kind, data_start + offset, ggml_type.n_bytes(n_elements), part)
 
     def _alignment(self, metadata: dict[str, Any]) -> int:
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
@@ -178,9 +200,12 @@ class _HeaderReader:
                 )
             end, previous = tensor.offset + tensor.n_bytes, f"tensor {tensor.name!r}"
         if end > self._n_file_bytes and tensors:
-            raise self._error(
-                f"the header promises {end} bytes, but there are {self._n_file_bytes}: "
-                f"{end - self._n_file_bytes} are missing; the download is incomplete, repeat it"
+            part, cut = likely_cut(self._source)
+            broken = min((t for t in tensors if t.offset + t.n_bytes > cut), key=lambda t: t.offset)
+            n_missing = end - self._n_file_bytes
+            raise ModelFileError(
+                f"{part.name}: ends within tensor {broken.name!r}: expected {part.n_bytes + n_missing:,} bytes, found "
+                f"{part.n_bytes:,}, {n_missing:,} are missing; the download is incomplete, repeat it"
             )
 
     # -- primitive reads ----------------------------------------------------------------------------

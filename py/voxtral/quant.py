@@ -5,7 +5,9 @@ nibbles are weights 0…15 and high nibbles weights 16…31; weight = (nibble - 
 bytes: f16 d, then 32 int8. Blocks run along rows and never cross them.
 """
 
+import math
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,16 +92,27 @@ def dequantise(raw: bytes, ggml_type: int, n_elements: int) -> NDArray[np.float3
         return (integers * scales).reshape(-1)
 
 
-def repack_q4_0(raw: bytes) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Q4_0 blocks as two aligned planes for the GPU.
+def repack_q4_0(raw: bytes, n_cols: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Rows of Q4_0 blocks in the GPU's layout: four rows, a quad, interleaved; one load brings the same place of all.
 
-    Returns nibbles uint32 [n_blocks, 4], word i holding bytes 4i … 4i+3 of the block in GGML's order, and
-    scales uint32 [ceil(n_blocks / 2)]: the f16 bits of block 2i in the low half, of 2i + 1 in the high
-    half, zero after an odd count. Raises ModelFileError if raw is not whole blocks.
+    raw: whole rows of n_cols weights. Returns nibbles uint32 [n_quads, n_cols / 8, 4]: word k of row r of the quad has
+    weight 8k + j in the low and 8k + 4 + j in the high nibble of byte j; and scales uint32 [n_quads, n_pairs, 4]: the
+    f16 bits of a row's block 2i in the low half, of 2i + 1 in the high half. What lies beyond the last row or block is
+    zero. Raises ModelFileError if raw is not whole rows.
     """
-    n_blocks = len(raw) // GgmlType.Q4_0.block_bytes
-    blocks = _blocks(raw, GgmlType.Q4_0, n_blocks * WEIGHTS_PER_BLOCK)
-    nibbles = blocks[:, 2:].copy().view("<u4").astype(np.uint32, copy=False)
-    scales = np.zeros(n_blocks + n_blocks % 2, "<u2")
-    scales[:n_blocks] = blocks[:, :2].copy().view("<u2")[:, 0]
-    return nibbles, scales.view("<u4").astype(np.uint32, copy=False)
+    n_blocks = n_cols // WEIGHTS_PER_BLOCK
+    n_rows = len(raw) // (n_blocks * GgmlType.Q4_0.block_bytes)
+    blocks = _blocks(raw, GgmlType.Q4_0, n_rows * n_cols)
+    n_quads, n_pairs = math.ceil(n_rows / 4), math.ceil(n_blocks / 2)
+    weights = (blocks[:, None, 2:] >> np.array([0, 4], np.uint8)[:, None] & 15).reshape(n_rows, 4 * n_blocks, 2, 4)
+    nibbles = np.zeros((4 * n_quads, n_blocks * 4, 4), np.uint8)
+    nibbles[:n_rows] = weights[:, :, 0] | weights[:, :, 1] << 4
+    scales = np.zeros((4 * n_quads, 2 * n_pairs), "<u2")
+    scales[:n_rows, :n_blocks] = blocks[:, :2].copy().view("<u2").reshape(n_rows, n_blocks)
+    return _interleave(nibbles.view("<u4")[..., 0]), _interleave(scales.view("<u4"))
+
+
+def _interleave(rows: NDArray[Any]) -> NDArray[np.uint32]:
+    """[4 n, m] as [n, m, 4]."""
+    quads = rows.reshape(-1, 4, rows.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(quads).astype(np.uint32, copy=False)

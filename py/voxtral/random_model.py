@@ -76,7 +76,7 @@ def make_random(config: ModelConfig, folder: Path, seed: int = 1, shard_bytes: i
 
 
 def _write_gguf(config: ModelConfig, rng: np.random.Generator, out: "_ShardWriter") -> None:
-    out.write(_header(config))
+    out.write(header(config))
     for name, shape in tensor_shapes(config):
         out.pad()
         for data in _matrix(name, shape, rng) if len(shape) == 2 else [_floats(name, shape, rng)]:
@@ -84,7 +84,7 @@ def _write_gguf(config: ModelConfig, rng: np.random.Generator, out: "_ShardWrite
     out.pad()
 
 
-def _header(config: ModelConfig) -> bytes:
+def header(config: ModelConfig) -> bytes:
     """Magic, metadata and tensor table, by the reference library."""
     try:
         from gguf import GGMLQuantizationType, GGUFWriter

@@ -119,7 +119,6 @@ class StreamingSession:
             self._take_frames(self._mel.feed(np.zeros(self.config.left_pad_tokens * SAMPLES_PER_TOKEN, np.float32)))
             return []
         prefix = await self._model.prefix(self._stream, self.config)
-        self._stream.resume(prefix.checkpoint, self.config)
         self._position = self._stream.position
         # Of the silence, only its last two tokens still matter: history, and the position real audio touches.
         n_tokens = self.config.left_pad_tokens - self.config.n_silent_tokens + 1

@@ -5,7 +5,7 @@
     open_model_files   the weights and tokenizer that a path on disk means
 
 Shards are plain byte cuts (`split -b 512m`), not gguf-split files: only the first has a header, and
-tensors straddle cuts. The browser's sources live in gpu/browser.py.
+tensors straddle cuts. The browser's sources live in gpu/browser/http.py.
 """
 
 import re
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
 
 class ByteSource(Protocol):
-    """Random access to a fixed number of bytes."""
+    """Random access to a fixed number of bytes. A piece's data may be overwritten by the next read of its source."""
 
     @property
     def n_bytes(self) -> int:
@@ -45,6 +45,9 @@ class ByteSource(Protocol):
 
     async def piece_at(self, offset: int, n_bytes: int) -> Piece:
         """The same for a device; cheapest when called with rising offsets."""
+
+    def close(self) -> None:
+        """Let go of what reading took: connections, buffers; the next read takes them again."""
 
 
 def require_range(name: str, size: int, offset: int, n_bytes: int) -> None:
@@ -70,6 +73,9 @@ class MemorySource:
 
     async def piece_at(self, offset: int, n_bytes: int) -> Piece:
         return Piece(n_bytes, await self.read_at(offset, n_bytes))
+
+    def close(self) -> None:
+        """Nothing to let go of: the bytes are the source."""
 
 
 class FileSource:
@@ -98,6 +104,9 @@ class FileSource:
 
     async def piece_at(self, offset: int, n_bytes: int) -> Piece:
         return Piece(n_bytes, await self.read_at(offset, n_bytes))
+
+    def close(self) -> None:
+        """Nothing to let go of: nothing stays open."""
 
 
 class ShardedCursor:
@@ -131,14 +140,35 @@ class ShardedCursor:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def pieces_at(self, offset: int, n_bytes: int) -> list[Piece]:
-        """A range for a device, in parts that are multiples of 4 long except for the last."""
+        """A range for a device, in parts that are multiples of 4 long except for the last; closes earlier shards."""
         slices = self.slices(offset, n_bytes)
+        for source in self._sources[: slices[0][0] if slices else 0]:
+            source.close()
         if any(n % DEVICE_ALIGNMENT for _, _, n in slices[:-1]):
             return [Piece(n_bytes, await self.read_at(offset, n_bytes))]
         return [await self._sources[shard].piece_at(local, n) for shard, local, n in slices]
 
     async def piece_at(self, offset: int, n_bytes: int) -> Piece:
         return Piece(n_bytes, await self.read_at(offset, n_bytes))
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+    def part_at(self, offset: int) -> str:
+        """Name of the shard where a byte lies, or would lie."""
+        return self._sources[min(bisect_right(self._starts, offset), len(self._sources)) - 1].name
+
+    def likely_cut(self) -> tuple[ByteSource, int]:
+        """Where bytes are missing, when some are: (a shard that ends too early, that end's offset in the whole).
+
+        All shards but the last are equally long, unless one of them was not copied whole.
+        """
+        equal = max(source.n_bytes for source in self._sources)
+        for source, end in zip(self._sources[:-1], self._starts[1:], strict=False):
+            if source.n_bytes < equal:
+                return source, end
+        return self._sources[-1], self.n_bytes
 
     def seek(self, offset: int) -> None:
         """Set the position of the next `read`; may be the end."""
@@ -193,3 +223,13 @@ def open_model_files(path: Path | str) -> tuple[ShardedCursor, Path]:
     else:
         raise ModelFileError(f"{path}: no such file or folder; give a .gguf file, or a folder with shards")
     return ShardedCursor([FileSource(weight) for weight in weights]), weights[0].parent / "tekken.json"
+
+
+def part_at(source: ByteSource, offset: int) -> str:
+    """Name of the file where a byte of a source lies: of the shard, where there are several."""
+    return source.part_at(offset) if isinstance(source, ShardedCursor) else source.name
+
+
+def likely_cut(source: ByteSource) -> tuple[ByteSource, int]:
+    """`ShardedCursor.likely_cut` for any source."""
+    return source.likely_cut() if isinstance(source, ShardedCursor) else (source, source.n_bytes)

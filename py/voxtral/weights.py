@@ -193,13 +193,13 @@ def check(index: GgufIndex, config: ModelConfig) -> None:
         tensor = _tensor(index, name)
         if tensor.shape != shape:
             raise ModelFileError(
-                f"{index.name}: tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)} "
+                f"{tensor.part}: tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)} "
                 "from the model's other tensors and voxtral.* metadata; the file does not fit together"
             )
         allowed = (GgmlType.Q4_0,) if len(shape) == 2 else (GgmlType.F32, GgmlType.F16)
         if tensor.ggml_type not in allowed:
             raise ModelFileError(
-                f"{index.name}: tensor {name!r} is {type_name(tensor.ggml_type)}, expected "
+                f"{tensor.part}: tensor {name!r} is {type_name(tensor.ggml_type)}, expected "
                 f"{' or '.join(kind.name for kind in allowed)}: matrices must be Q4_0, all other tensors F32 or F16; "
                 "quantise the model to Q4_0"
             )

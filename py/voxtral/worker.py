@@ -1,20 +1,22 @@
 """The engine behind the page: messages in, messages out; runs wherever a `Host` exists.
 
 One job at a time holds the model, in the order of arrival; audio that comes meanwhile waits and is never
-dropped. States: loading → ready ⇄ listening | transcribing; failed when there is no way on. Messages are
-those of `protocol`. Nothing here knows JavaScript: the browser is behind `Host`, tests bring their own.
+dropped. States: loading → ready ⇄ listening | transcribing; failed when a model was refused, until the next
+`load`. Messages are those of `protocol`. Nothing here knows JavaScript: the browser is behind `Host`, tests
+bring their own.
 """
 
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.audio_file import samples_from_sound
+from voxtral.bench.report import LoadTimes, Subject, measure
 from voxtral.config import (
     DEFAULT_DELAY_MS,
     DEFAULT_LEFT_PAD_TOKENS,
@@ -23,23 +25,24 @@ from voxtral.config import (
     StreamingConfig,
 )
 from voxtral.decoding import Addition
-from voxtral.errors import AudioError, ConfigError, DeviceError, ModelFileError, VoxtralError
+from voxtral.errors import AudioError, ConfigError, DeviceError, ModelFileError, TooSlowError, VoxtralError
 from voxtral.gpu.device import Device
+from voxtral.job import Job
 from voxtral.model.layers import AnyOps
-from voxtral.model.loader import Progress
+from voxtral.model.loader import Progress, read_header
 from voxtral.model.voxtral import Voxtral
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.protocol import EVENTS, REQUESTS
 from voxtral.resample import Resampler
 from voxtral.shards import ByteSource, MemorySource, ShardedCursor, weight_names
-from voxtral.sound import Sound, audible, without_bad
+from voxtral.sound import Sound, audible
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 from voxtral.wav import read_wav
 
 LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
-MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU is no help to anyone waiting
+MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU, as a software GPU, is no help to anyone waiting
 
 Message = dict[str, Any]
 
@@ -68,58 +71,19 @@ class Host(Protocol):
     async def open_gpu(self) -> Device:
         """A device on this machine's GPU; raises DeviceError when there is none."""
 
+    def machine(self) -> dict[str, Any]:
+        """What a bench says of the machine: system, cpu_threads, heap_bytes, loader_peak_bytes."""
+
     def now_s(self) -> float:
         """A clock that never goes back."""
 
 
-@dataclass
-class _Job:
-    """One recording: a live one grows until it is stopped, a file is complete when it is queued."""
+@dataclass(frozen=True)
+class _Bench:
+    """A request to measure instead of a recording."""
 
     session: int
-    name: str
-    live: bool
-    samples: list[NDArray[np.float32]] = field(default_factory=list)
-    total_s: float | None = None
-    resampler: Resampler | None = None
-    stopped: bool = False
-    cancelled: bool = False
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def push(self, samples: NDArray[np.float32]) -> None:
-        """Take a block of audio; an empty one ends the recording."""
-        if len(samples) == 0:
-            self.stop()
-        elif not self.stopped:
-            samples = without_bad(samples)
-            self.samples.append(self.resampler.feed(samples) if self.resampler else samples)
-            self.arrived.set()
-
-    def stop(self) -> None:
-        if not self.stopped and self.resampler:
-            self.samples.append(self.resampler.flush())
-        self.stopped = True
-        self.arrived.set()
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        self.arrived.set()
-
-    def take(self, n: int) -> NDArray[np.float32]:
-        """Up to n waiting samples, in order."""
-        taken: list[NDArray[np.float32]] = []
-        while self.samples and n:
-            block = self.samples.pop(0)
-            if len(block) > n:
-                self.samples.insert(0, block[n:])
-                block = block[:n]
-            taken.append(block)
-            n -= len(block)
-        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
-
-    @property
-    def waiting_s(self) -> float:
-        return sum(map(len, self.samples)) / SAMPLE_RATE
+    effort: str | None
 
 
 class Worker:
@@ -128,10 +92,12 @@ class Worker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._model: Voxtral | None = None
+        self._gpu: Device | None = None
         self._tekken: Tekken | None = None
         self._streaming = StreamingConfig()
-        self._jobs: dict[int, _Job] = {}
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        self._jobs: dict[int, Job] = {}
+        self._queue: asyncio.Queue[Job | _Bench] = asyncio.Queue()
+        self._load_times: LoadTimes | None = None
         self._runner: asyncio.Task[None] | None = None
 
     def receive(self, message: Message) -> None:
@@ -148,12 +114,12 @@ class Worker:
     # -- requests -------------------------------------------------------------------------------
     def _on_load(self, **options: Any) -> None:
         if self._runner is not None:
-            raise ConfigError("the model is already loading; reload the page to load another one")
+            raise ConfigError("a model is loaded or on its way; reload the page to load another one")
         self._runner = asyncio.ensure_future(self._load_and_run(options))
 
     def _on_listen(self, session: int, port: Any, sample_rate: float) -> None:
         rate = round(sample_rate)
-        job = _Job(session, "microphone", live=True, resampler=None if rate == SAMPLE_RATE else Resampler(rate))
+        job = Job(session, "microphone", live=True, resampler=None if rate == SAMPLE_RATE else Resampler(rate))
         self._host.listen(port, job.push)
         self._enqueue(job)
 
@@ -172,13 +138,16 @@ class Worker:
         samples, raised = audible(samples, name)
         for sentence in notices + raised:
             self._post("notice", session=session, sentence=sentence)
-        self._enqueue(_Job(session, name, False, [samples], total_s=len(samples) / SAMPLE_RATE, stopped=True))
+        self._enqueue(Job(session, name, False, [samples], total_s=len(samples) / SAMPLE_RATE, stopped=True))
 
     def _on_cancel(self, session: int) -> None:
         if job := self._jobs.get(session):
             job.cancel()
 
-    def _enqueue(self, job: _Job) -> None:
+    def _on_bench(self, session: int, effort: str | None) -> None:
+        self._queue.put_nowait(_Bench(session, effort))
+
+    def _enqueue(self, job: Job) -> None:
         self._jobs[job.session] = job
         self._queue.put_nowait(job)
 
@@ -188,12 +157,20 @@ class Worker:
         try:
             await self._load(**options)
         except Exception as error:
-            self._error(None, _sentence(error), fatal=True)
+            self._let_go()
             self._state("failed")
+            self._post("refused", sentence=_sentence(error), can_insist=isinstance(error, TooSlowError))
             return
         self._state("ready")
         while True:
-            await self._run(await self._queue.get())
+            job = await self._queue.get()
+            await (self._bench(job) if isinstance(job, _Bench) else self._run(job))
+
+    def _let_go(self) -> None:
+        """Give back what a model took that could not be loaded: all its memory goes with the device."""
+        if self._gpu is not None:
+            self._gpu.destroy()
+        self._gpu = self._model = self._tekken = self._runner = None
 
     async def _load(
         self, model_url: str, backend: str | None, delay_ms: int | None, left_pad_tokens: int | None
@@ -203,25 +180,36 @@ class Worker:
             delay_ms, DEFAULT_LEFT_PAD_TOKENS if left_pad_tokens is None else left_pad_tokens
         )
         urls, self._tekken = await self._find_model(model_url)
-        gpu = await self._open_gpu(backend)
-        device = None if backend is None and gpu and gpu.info.is_software else gpu  # the CPU itself is faster
+        sources = ShardedCursor([await self._host.open_source(url) for url in urls])
+        try:
+            index, config = await read_header(sources)
+        finally:
+            sources.close()
+        self._tekken.require(config.decoder.vocab_size)
+        device = await self._choose_device(backend, index.n_parameters)
+        if device is None:  # numpy takes its bytes through Python's memory
+            sources = ShardedCursor([MemorySource(await self._host.fetch(url), url) for url in urls])
         ops: AnyOps = WebGpuOps(device) if device else ReferenceOps()
 
-        self._model = await Voxtral.load(ops, await self._open_sources(urls, device), self._progress("weights"))
-        self._tekken.require(self._model.config.decoder.vocab_size)
-        n_parameters = self._model.n_parameters
-        if device is None and n_parameters > MAX_CPU_PARAMETERS:
-            raise DeviceError(
-                f"this model has {n_parameters / 1e9:.1f} billion parameters and needs WebGPU, which this browser does "
-                "not offer here; use a current Chrome, Edge or Safari on a machine with a GPU, or the demo model"
-            )
-        await self._model.warm_up(self._streaming, self._progress("gpu"), self._progress("warmup"))
+        started_s: list[float] = []  # when the first bytes were asked for, behind the check of the kernels
+
+        async def on_weights(done: int, total: int) -> None:
+            started_s[:] = started_s or [self._host.now_s()]
+            await weights_progress(done, total)
+
+        weights_progress = self._progress("weights")
+        self._model = await Voxtral.load(ops, sources, on_weights)
+        loaded_s = self._host.now_s()
+        stages = [self._progress(stage) for stage in ("gpu", "warmup", "memory")]
+        await self._model.warm_up(self._streaming, *stages)
+        self._load_times = LoadTimes(sources.n_bytes, loaded_s - started_s[0], self._host.now_s() - loaded_s)
         metadata = self._model.metadata
         self._post(
             "ready",
             backend="numpy" if device is None else "webgpu",
             adapter="CPU (numpy)" if device is None else device.info.name,
-            is_software=gpu is not None and gpu.info.is_software,
+            is_software=self._gpu is not None and self._gpu.info.is_software,
+            replaced=self._model.replaced,
             model=str(metadata.get("general.name", model_url.rsplit("/", 1)[-1])),
             description=str(metadata.get("general.description", "")),
             vocabulary=self._tekken.words(),
@@ -237,12 +225,6 @@ class Worker:
         tekken = Tekken.from_json(await self._host.fetch(tekken_url), tekken_url)
         return [f"{folder}/{name}" for name in names], tekken
 
-    async def _open_sources(self, urls: list[str], device: Device | None) -> ShardedCursor:
-        """Straight from the network for a GPU; through Python's memory for numpy."""
-        if device:
-            return ShardedCursor([await self._host.open_source(url) for url in urls])
-        return ShardedCursor([MemorySource(await self._host.fetch(url), url) for url in urls])
-
     async def _shard_names(self, manifest_url: str) -> list[str]:
         """Names of a folder's weight files, in the order of their bytes."""
         try:
@@ -253,16 +235,30 @@ class Worker:
             ) from error
         return weight_names(names, manifest_url)
 
-    async def _open_gpu(self, backend: str | None) -> Device | None:
-        """The GPU, None when numpy was asked for or there is none. Raises DeviceError if WebGPU was asked for."""
+    async def _choose_device(self, backend: str | None, n_parameters: int) -> Device | None:
+        """The GPU for a model of that size, or None: the CPU. Raises DeviceError if neither is any good."""
+        is_large = n_parameters > MAX_CPU_PARAMETERS
+        model = f"this model has {n_parameters / 1e9:.1f} billion parameters and needs a GPU"
         if backend == "numpy":
+            if is_large:
+                raise DeviceError(f"{model}, but the address asks for the CPU; take backend=numpy out of it")
             return None
         try:
-            return await self._host.open_gpu()
-        except DeviceError:
+            self._gpu = await self._host.open_gpu()
+        except DeviceError as error:
+            if is_large:
+                raise DeviceError(f"{model}: {error}") from error
             if backend == "webgpu":
                 raise
             return None
+        if backend == "webgpu" or not self._gpu.info.is_software:
+            return self._gpu
+        if is_large:
+            raise TooSlowError(
+                f"{model}, but the only one here is {self._gpu.info.name}, software on the CPU: it would need minutes "
+                "for every second of speech; use a machine with a GPU, or check that hardware acceleration is on"
+            )
+        return None  # the CPU itself is faster than one that pretends to be a GPU
 
     def _progress(self, stage: str) -> Progress:
         """A callback that tells the page, and lets messages in."""
@@ -274,7 +270,7 @@ class Worker:
         return report
 
     # -- running --------------------------------------------------------------------------------
-    async def _run(self, job: _Job) -> None:
+    async def _run(self, job: Job) -> None:
         assert self._model is not None
         assert self._tekken is not None
         transcription = Transcription(self._model, self._tekken, self._streaming)
@@ -289,7 +285,7 @@ class Worker:
             del self._jobs[job.session]
         self._state("ready")
 
-    async def _transcribe(self, job: _Job, transcription: Transcription) -> None:
+    async def _transcribe(self, job: Job, transcription: Transcription) -> None:
         # A file goes through in slices of the largest chunk, so that progress and cancel come through.
         slice_samples = transcription.chunk_tokens * SAMPLES_PER_TOKEN
         wall_s = 0.0  # computing only: a live session mostly waits for its speaker
@@ -318,8 +314,25 @@ class Worker:
         wall_s += self._host.now_s() - started
         self._post("done", session=job.session, result=transcription.result(job.name, wall_s).as_dict())
 
+    async def _bench(self, job: _Bench) -> None:
+        assert self._model is not None
+        assert self._tekken is not None
+        assert self._load_times is not None
+
+        async def tell(what: str) -> None:
+            self._post("measuring", session=job.session, what=what)
+            await asyncio.sleep(0)
+
+        subject = Subject(self._model, self._tekken, self._streaming, self._load_times)
+        try:
+            report = await measure(subject, self._host.machine(), job.effort, tell)
+        except Exception as error:
+            self._error(job.session, _sentence(error))
+            return
+        self._post("done", session=job.session, result=report)
+
     # -- events ---------------------------------------------------------------------------------
-    def _words(self, job: _Job, addition: Addition) -> None:
+    def _words(self, job: Job, addition: Addition) -> None:
         if addition.text or addition.words:
             words = [word.as_dict() for word in addition.words]
             self._post("words", session=job.session, text=addition.text, words=words)

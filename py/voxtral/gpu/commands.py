@@ -149,6 +149,7 @@ async def finish(
     for i, step in enumerate(steps):
         pipeline = library[step.variant]
         bindings = [Binding(tensor.memory.buffer, 0, tensor.n_bytes) for tensor in step.arguments]
-        bindings.append(Binding(params, i * PARAMS_STRIDE, PARAMS_STRIDE))
+        if step.params:
+            bindings.append(Binding(params, i * PARAMS_STRIDE, PARAMS_STRIDE))
         dispatches.append(Dispatch(pipeline, device.create_bind_group(pipeline, bindings), step.grid))
     return Program(recorder.label, device.create_tape(dispatches), len(steps), outputs, params)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from voxtral.errors import DeviceError, MemoryRefusedError, in_words
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,17 +32,45 @@ class Limits:
 class AdapterInfo:
     """Who computes: names for people, and whether it is a CPU pretending (SwiftShader, llvmpipe).
 
-    features: optional WebGPU features the device was given, by their names in the specification.
+    features: optional WebGPU features the device was given and WGSL language features, by their names in the
+    specifications. subgroup_size: invocations of every subgroup, 0 where that varies or is not known.
     """
 
     name: str
     backend: str
     is_software: bool
     features: frozenset[str] = frozenset()
+    subgroup_size: int = 0
 
+
+@dataclass
+class MemoryUse:
+    """Bytes in use now, and the most there ever were."""
+
+    now: int = 0
+    peak: int = 0
+
+    def add(self, n_bytes: int) -> None:
+        """Count bytes taken, or with a negative number given back."""
+        self.now += n_bytes
+        self.peak = max(self.peak, self.now)
+
+
+# What the kernels and buffers were made for, by the specification's names: the defaults of WebGPU. Only an adapter
+# below them (WebGPU's compatibility mode has such) lacks one.
+NEEDED_LIMITS = {
+    "maxBufferSize": 268_435_456,
+    "maxStorageBufferBindingSize": 134_217_728,
+    "maxStorageBuffersPerShaderStage": 8,
+    "maxComputeInvocationsPerWorkgroup": 256,
+    "maxComputeWorkgroupSizeX": 256,
+    "maxComputeWorkgroupStorageSize": 16_384,
+    "maxComputeWorkgroupsPerDimension": 65_535,
+}
 
 # Optional features that are asked for wherever the adapter has them; nothing needs them.
 WANTED_FEATURES = ("subgroups", "timestamp-query")
+PACKED_DOT = "packed_4x8_integer_dot_product"  # WGSL's name of a language feature that some kernels use
 
 
 class Binding(NamedTuple):
@@ -60,13 +90,20 @@ class Dispatch(NamedTuple):
 
 
 class Device(Protocol):
-    """One GPU. Buffers, pipelines, bind groups and tapes are opaque to everyone else."""
+    """One GPU. Buffers, pipelines, bind groups and tapes are opaque to everyone else. memory: of its buffers."""
 
     info: AdapterInfo
     limits: Limits
+    memory: MemoryUse
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
-        """A zero-filled buffer (storage, or uniform) that can be copied from and to; n_bytes is a multiple of 4."""
+        """A zero-filled buffer (storage, or uniform) that can be copied from and to; n_bytes is a multiple of 4.
+
+        Raises MemoryRefusedError if it is known to be refused; that may turn out only in `settle`.
+        """
+
+    async def settle(self) -> None:
+        """Wait until every buffer asked for is there. Raises MemoryRefusedError, naming the first that is not."""
 
     def destroy_buffer(self, buffer: Any) -> None:
         """Give the memory back now."""
@@ -102,3 +139,29 @@ class Device(Protocol):
 
     def destroy(self) -> None:
         """Release the device and everything on it."""
+
+
+def require_limits(name: str, granted: Mapping[str, int]) -> None:
+    """Raise DeviceError, naming all that is missing, unless an adapter grants every one of NEEDED_LIMITS."""
+    lacking = [
+        f"{limit} {granted[limit]:,} where {needed:,} is needed"
+        for limit, needed in NEEDED_LIMITS.items()
+        if granted[limit] < needed
+    ]
+    if lacking:
+        raise DeviceError(f"{name} is too limited a GPU, it grants {' and '.join(lacking)}; use another GPU or browser")
+
+
+def require_room(device: Device, n_bytes: int, label: str) -> None:
+    """Raise MemoryRefusedError for a buffer larger than the device makes any."""
+    largest = device.limits.max_buffer_size
+    if n_bytes > largest:
+        raise refused(device, n_bytes, label, device.memory.now, f"its largest buffer is {in_words(largest)}")
+
+
+def refused(device: Device, n_bytes: int, label: str, held_bytes: int, reason: str) -> MemoryRefusedError:
+    """The sentence for a buffer that cannot be had; held_bytes: what the device held when it was asked for."""
+    return MemoryRefusedError(
+        f"{device.info.name} has no room for the {in_words(n_bytes)} of {label!r} beside the {in_words(held_bytes)} "
+        f"that it holds ({reason})"
+    )

@@ -14,7 +14,19 @@ from typing import Any, NamedTuple
 import wgpu  # type: ignore[import-untyped]
 
 from voxtral.errors import DeviceError, ShaderError
-from voxtral.gpu.device import WANTED_FEATURES, AdapterInfo, Binding, Dispatch, Limits
+from voxtral.gpu.device import (
+    NEEDED_LIMITS,
+    PACKED_DOT,
+    WANTED_FEATURES,
+    AdapterInfo,
+    Binding,
+    Dispatch,
+    Limits,
+    MemoryUse,
+    refused,
+    require_limits,
+    require_room,
+)
 
 STORAGE = wgpu.BufferUsage.STORAGE | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
 UNIFORM = wgpu.BufferUsage.UNIFORM | wgpu.BufferUsage.COPY_SRC | wgpu.BufferUsage.COPY_DST
@@ -43,15 +55,23 @@ class NativeDevice:
     def __init__(self, device: Any, info: AdapterInfo, limits: Limits) -> None:
         self.info = info
         self.limits = limits
+        self.memory = MemoryUse()
         self._device = device
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
+        require_room(self, n_bytes, label)
         try:
-            return self._device.create_buffer(label=label, size=n_bytes, usage=UNIFORM if uniform else STORAGE)
+            buffer = self._device.create_buffer(label=label, size=n_bytes, usage=UNIFORM if uniform else STORAGE)
         except wgpu.GPUError as error:
-            raise DeviceError(f"the GPU refused {n_bytes} bytes for {label!r}: {_sentence(error)}") from error
+            raise refused(self, n_bytes, label, self.memory.now, _sentence(error)) from error
+        self.memory.add(n_bytes)
+        return buffer
+
+    async def settle(self) -> None:
+        """Nothing to wait for: wgpu-py refuses at once."""
 
     def destroy_buffer(self, buffer: Any) -> None:
+        self.memory.add(-buffer.size)
         buffer.destroy()
 
     def write(self, buffer: Any, offset: int, data: Any) -> None:
@@ -127,6 +147,7 @@ class NativeDevice:
         return float(end - start) / 1e6
 
     def destroy(self) -> None:
+        self.memory.now = 0
         self._device.destroy()
 
 
@@ -138,10 +159,13 @@ async def open_native(adapter: str | None = None, default_limits: bool = False) 
     """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # Mesa complains on stderr without it
     chosen = _find_adapter(adapter)
+    require_limits(chosen.info["device"], {name: chosen.limits[_with_dashes(name)] for name in NEEDED_LIMITS})
     limits = Limits()
     features: list[str] = []
+    language: list[str] = []
     if not default_limits:
         features = [name for name in WANTED_FEATURES if FEATURE_NAMES.get(name, name) in chosen.features]
+        language = [PACKED_DOT]  # naga translates them for every backend
         limits = replace(
             limits,
             max_buffer_size=chosen.limits["max-buffer-size"],
@@ -154,11 +178,14 @@ async def open_native(adapter: str | None = None, default_limits: bool = False) 
         )
     except (wgpu.GPUError, RuntimeError, ValueError) as error:
         raise DeviceError(f"adapter {chosen.info['device']!r} gives no WebGPU device: {_sentence(error)}") from error
+    # So wgpu-py writes what the specification calls subgroupMinSize.
+    smallest, largest = (chosen.info.get(f"stackgroup_{end}_size", 0) for end in ("min", "max"))
     info = AdapterInfo(
         name=chosen.info["device"],
         backend=chosen.info["backend_type"],
         is_software=chosen.info["adapter_type"] == "CPU",
-        features=frozenset(features),
+        features=frozenset([*features, *language]),
+        subgroup_size=smallest if smallest == largest else 0,
     )
     return NativeDevice(device, info, limits)
 
@@ -175,6 +202,11 @@ def _find_adapter(name: str | None) -> Any:
         return wgpu.gpu.request_adapter_sync(power_preference="high-performance")
     except RuntimeError as error:
         raise DeviceError("no GPU adapter found; install a Vulkan driver, or use --backend numpy") from error
+
+
+def _with_dashes(limit: str) -> str:
+    """The specification's name of a limit as wgpu-py writes it: maxBufferSize is max-buffer-size."""
+    return re.sub("[A-Z]", lambda capital: f"-{capital[0].lower()}", limit)
 
 
 def _words(error: Exception) -> str:

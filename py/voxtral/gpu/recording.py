@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits
+from voxtral.errors import DeviceError
+from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits, MemoryUse, refused, require_room
 
 
 @dataclass(eq=False)
@@ -28,23 +29,38 @@ class RecordedPipeline:
 
 @dataclass
 class RecordingDevice:
-    """`gpu.device.Device` for tests. writes: (buffer, offset, bytes); submits: dispatches of each."""
+    """`gpu.device.Device` for tests. writes: (buffer, offset, bytes); submits: dispatches of each.
+
+    room_bytes: what it has room for; as in a browser, that more is refused turns out in `settle`.
+    """
 
     info: AdapterInfo = field(default_factory=lambda: AdapterInfo("recording", "none", is_software=False))
     limits: Limits = field(default_factory=Limits)
+    memory: MemoryUse = field(default_factory=MemoryUse)
     buffers: list[RecordedBuffer] = field(default_factory=list)
     writes: list[tuple[RecordedBuffer, int, int]] = field(default_factory=list)
     pipelines: list[RecordedPipeline] = field(default_factory=list)
     submits: list[list[Dispatch]] = field(default_factory=list)
     destroyed: bool = False
+    room_bytes: int | None = None
+    refusal: DeviceError | None = None
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> RecordedBuffer:
+        require_room(self, n_bytes, label)
+        if self.room_bytes is not None and self.memory.now + n_bytes > self.room_bytes:
+            self.refusal = self.refusal or refused(self, n_bytes, label, self.memory.now, "out of memory")
         buffer = RecordedBuffer(label, uniform, bytearray(n_bytes))
         self.buffers.append(buffer)
+        self.memory.add(n_bytes)
         return buffer
+
+    async def settle(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def destroy_buffer(self, buffer: RecordedBuffer) -> None:
         buffer.destroyed = True
+        self.memory.add(-len(buffer.data))
 
     def write(self, buffer: RecordedBuffer, offset: int, data: Any) -> None:
         new = bytes(data)
@@ -84,4 +100,5 @@ class RecordingDevice:
         return None
 
     def destroy(self) -> None:
+        self.memory.now = 0
         self.destroyed = True

@@ -14,18 +14,23 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voxtral.gpu.device import Device
+from voxtral.gpu.device import PACKED_DOT, AdapterInfo, Device
 
 READ, WRITE, UNIFORM = "read", "read_write", "uniform"
-TEAM_SUM = "team_sum"  # has a second form for devices with subgroups
+TEAM_SUM, ACTIVATIONS = "team_sum", "activations"
+# Files of common/ that have a second form, for devices with a trait; its name ends in the trait.
+TRAITS = {TEAM_SUM: "subgroups", ACTIVATIONS: "packed"}
+LARGEST_SUBGROUP = 64  # as the smallest workgroup that uses them
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """common: files of shaders/common/ it needs, in order; bindings: access of each @binding of @group(0)."""
+    """common: files of shaders/common/ it needs, in order; bindings: access of each @binding of @group(0), the uniform
+    parameters last where it has any; is_plain: whatever the device's traits."""
 
     common: tuple[str, ...]
     bindings: tuple[str, ...]
+    is_plain: bool = False
 
 
 KERNELS = {
@@ -33,8 +38,8 @@ KERNELS = {
     "advance_encoder": Kernel((), (WRITE, WRITE, UNIFORM)),
     "argmax_advance": Kernel(("argmax_tree",), (READ, WRITE, WRITE, UNIFORM)),
     "argmax_part": Kernel(("grid", "argmax_tree"), (READ, WRITE, UNIFORM)),
-    "attention": Kernel(("kv_load", "attention_span"), (READ, READ, READ, WRITE, WRITE, UNIFORM)),
-    "attention_reduce": Kernel(("attention_span",), (READ, READ, READ, WRITE, UNIFORM)),
+    "attention": Kernel(("kv_load", "attention_span"), (READ, READ, READ, WRITE, WRITE)),
+    "attention_reduce": Kernel(("attention_span",), (READ, READ, READ, WRITE)),
     "attention_serial": Kernel(("grid", "kv_load"), (READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu": Kernel(("grid", "gelu"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu_team": Kernel(("grid", "gelu", TEAM_SUM), (READ, READ, READ, READ, WRITE, UNIFORM)),
@@ -42,20 +47,22 @@ KERNELS = {
     "gemm_q4_0": Kernel(("grid", "q4_0", "gelu", "silu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "matmul_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "few_rows_q4_0": Kernel(
-        ("grid", "q4_0", TEAM_SUM, "team_products", "gelu", "silu", "epilogue"),
+        ("grid", "q4_0", TEAM_SUM, "gelu", "silu", "epilogue"),
         (READ, READ, READ, READ, READ, WRITE, UNIFORM),
+        is_plain=True,  # nine sums a team are sooner added up in a tree than by subgroups
     ),
     "matvec_q4_0": Kernel(
-        ("grid", "q4_0", "staged_products", "gelu", "silu", "epilogue"),
+        ("grid", "q4_0", ACTIVATIONS, TEAM_SUM, "row_products", "gelu", "silu", "epilogue"),
         (READ, READ, READ, READ, READ, WRITE, UNIFORM),
     ),
     "qkv_q4_0": Kernel(
-        ("grid", "q4_0", "staged_products", "kv_store", "append_pair"),
+        ("grid", "q4_0", ACTIVATIONS, TEAM_SUM, "row_products", "kv_store", "append_pair"),
         (READ, READ, READ, READ, READ, READ, WRITE, WRITE, UNIFORM),
     ),
     "repack_q4_0": Kernel(("grid",), (READ, WRITE, WRITE, UNIFORM)),
     "rms_norm": Kernel(("grid", "workgroup_sum"), (READ, READ, WRITE, UNIFORM)),
     "rope_append_kv": Kernel(("grid", "kv_store", "append_pair"), (READ, READ, READ, WRITE, WRITE, UNIFORM)),
+    "sum_splits": Kernel(("grid", "gelu", "epilogue"), (READ, READ, WRITE, UNIFORM)),
     "swiglu": Kernel(("grid", "silu"), (READ, WRITE, UNIFORM)),
 }
 
@@ -79,22 +86,38 @@ def shaders_folder() -> Traversable:
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "shaders"
 
 
+def traits_of(info: AdapterInfo) -> frozenset[str]:
+    """What a device is good at; Apple's GPUs have packed products only in name, as a sequence of other steps."""
+    traits = set()
+    if "subgroups" in info.features and 0 < info.subgroup_size <= LARGEST_SUBGROUP:
+        traits.add("subgroups")
+    if PACKED_DOT in info.features and "apple" not in info.name.lower():
+        traits.add("packed")
+    return frozenset(traits)
+
+
 @cache
-def kernel_source(kernel: str, subgroups: bool = False) -> str:
-    """The exact WGSL text a device compiles for `kernel`, with or without subgroup operations."""
+def kernel_source(kernel: str, traits: frozenset[str] = frozenset()) -> str:
+    """The exact WGSL text a device compiles for `kernel`; traits: "subgroups", "packed", where it has them."""
     folder = shaders_folder()
-    names = [f"{name}_subgroups" if subgroups and name == TEAM_SUM else name for name in KERNELS[kernel].common]
+    traits = frozenset() if KERNELS[kernel].is_plain else traits
+    names = [f"{name}_{TRAITS[name]}" if TRAITS.get(name) in traits else name for name in KERNELS[kernel].common]
     parts = [folder / "common" / f"{name}.wgsl" for name in names]
     return "\n".join(part.read_text(encoding="utf-8") for part in [*parts, folder / f"{kernel}.wgsl"])
 
 
 class ShaderLibrary:
-    """Pipelines of one device, each compiled once. subgroups: use them where a kernel has a form that does."""
+    """Pipelines of one device, each compiled once. traits: see kernel_source."""
 
-    def __init__(self, device: Device, subgroups: bool) -> None:
+    def __init__(self, device: Device, traits: frozenset[str]) -> None:
         self._device = device
-        self._subgroups = subgroups
+        self._traits = traits
         self._pipelines: dict[Variant, Any] = {}
+
+    @property
+    def variants(self) -> list[Variant]:
+        """What has been compiled so far."""
+        return list(self._pipelines)
 
     def __getitem__(self, variant: Variant) -> Any:
         return self._pipelines[variant]
@@ -106,6 +129,9 @@ class ShaderLibrary:
         self._pipelines.update(zip(missing, pipelines, strict=True))
 
     async def _compile(self, variant: Variant) -> Any:
-        bindings = KERNELS[variant.kernel].bindings
-        source = kernel_source(variant.kernel, self._subgroups)
-        return await self._device.create_pipeline(variant.label, source, bindings, dict(variant.overrides))
+        kernel = KERNELS[variant.kernel]
+        overrides = dict(variant.overrides)
+        if "subgroups" in self._traits and TEAM_SUM in kernel.common and not kernel.is_plain:
+            overrides["SUBGROUP"] = self._device.info.subgroup_size
+        source = kernel_source(variant.kernel, self._traits)
+        return await self._device.create_pipeline(variant.label, source, kernel.bindings, overrides)

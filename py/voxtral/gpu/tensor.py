@@ -43,8 +43,8 @@ class MatrixPart:
 
     first_row: int
     n_rows: int
-    nibbles: Tensor  # uint32 [2 n_pairs, 4], n_pairs = ceil(n_rows * n_blocks / 2)
-    scales: Tensor  # uint32 [n_pairs], two f16 each
+    nibbles: Tensor  # uint32 [ceil(n_rows / 4), 4 n_blocks, 4], as of quant.repack_q4_0
+    scales: Tensor  # uint32 [ceil(n_rows / 4), ceil(n_blocks / 2), 4]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +58,13 @@ class Matrix:
     def n_blocks(self) -> int:
         """Blocks of 32 weights in a row."""
         return self.shape[1] // 32
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All its memory."""
+        return [tensor for part in self.parts for tensor in (part.nibbles, part.scales)]
+
+    @property
+    def n_words(self) -> int:
+        """Words of 8 nibbles in a row."""
+        return self.shape[1] // 8

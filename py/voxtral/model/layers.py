@@ -34,14 +34,18 @@ class LayerWeights:
 class KVCache:
     """Ring of rotated keys and values; absolute position j lies in slot j % capacity."""
 
-    kv: Any  # [capacity, 2 * n_kv_heads * head_dim]
+    kv: Any  # [capacity, 2 * width]
     capacity: int
+    width: int  # n_kv_heads * head_dim, of the keys of one position
     dtype: str  # float32 or float16
 
     @classmethod
     def allocate(cls, ops: AnyOps, capacity: int, width: int, dtype: str, label: str) -> "KVCache":
-        """width: of the keys of one position."""
-        return cls(ops.zeros((capacity, 2 * width), dtype, f"{label} kv"), capacity, dtype)
+        return cls(ops.zeros((capacity, 2 * width), dtype, f"{label} kv"), capacity, width, dtype)
+
+    @property
+    def row_bytes(self) -> int:
+        return 2 * self.width * np.dtype(self.dtype).itemsize
 
 
 class RopeTable:

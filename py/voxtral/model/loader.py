@@ -5,7 +5,8 @@ megabytes at a time. Matrices keep their GGML blocks; rows of q, k, v and of gat
 the network is four products. Python sees the header and the small float tensors only.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from voxtral import weights
 from voxtral.config import ModelConfig
-from voxtral.gguf import GgufIndex, read_index
+from voxtral.errors import ModelFileError
+from voxtral.gguf import GgufIndex, TensorInfo, read_index
 from voxtral.model.layers import AnyOps, LayerWeights
 from voxtral.ops.base import FILL_BYTES
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
@@ -94,26 +96,35 @@ class _Plan:
         )
 
 
-async def load_weights(
-    ops: AnyOps, source: ShardedCursor, progress: Progress | None = None
-) -> tuple[ModelConfig, ModelWeights, GgufIndex]:
-    """Read the header, check every tensor, then move all weights to the device.
-
-    Raises ModelFileError before anything is allocated when the file does not hold this network.
-    """
+async def read_header(source: ShardedCursor) -> tuple[GgufIndex, ModelConfig]:
+    """What the file says it holds. Raises ModelFileError if that is not this network, whole."""
     index = await read_index(source)
     config = weights.read_config(index)
     weights.check(index, config)
-    plan = _Plan(ops, index)
-    adapter = (plan.matrix(ADAPTER_IN), plan.matrix(ADAPTER_OUT))
-    token_embeddings = plan.matrix(TOKEN_EMBEDDINGS)
-    encoder = [plan.layer(_named(encoder_layer, i)) for i in range(config.encoder.n_layers)]
-    decoder = [plan.layer(_named(decoder_layer, i)) for i in range(config.decoder.n_layers)]
-    ada = [
-        AdaWeights(plan.matrix(decoder_layer(i, ADA_DOWN)), plan.matrix(decoder_layer(i, ADA_UP)))
-        for i in range(config.decoder.n_layers)
-    ]
-    floats = await _read_all(ops, source, index, plan, progress)
+    return index, config
+
+
+async def load_weights(
+    ops: AnyOps, source: ShardedCursor, index: GgufIndex, config: ModelConfig, progress: Progress | None = None
+) -> ModelWeights:
+    """Make room for all matrices, fill them from the source and close it; then upload the other weights.
+
+    Raises ModelFileError, DeviceError; what is on the device by then goes with the device.
+    """
+    try:
+        plan = _Plan(ops, index)
+        adapter = (plan.matrix(ADAPTER_IN), plan.matrix(ADAPTER_OUT))
+        token_embeddings = plan.matrix(TOKEN_EMBEDDINGS)
+        encoder = [plan.layer(_named(encoder_layer, i)) for i in range(config.encoder.n_layers)]
+        decoder = [plan.layer(_named(decoder_layer, i)) for i in range(config.decoder.n_layers)]
+        ada = [
+            AdaWeights(plan.matrix(decoder_layer(i, ADA_DOWN)), plan.matrix(decoder_layer(i, ADA_UP)))
+            for i in range(config.decoder.n_layers)
+        ]
+        await ops.settle()
+        floats = await _read_all(ops, source, index, plan, progress)
+    finally:
+        source.close()
     ops.end_of_filling()
 
     def vector(name: str) -> Any:
@@ -147,7 +158,8 @@ async def load_weights(
         ada=ada,
         decoder_norm=vector(DECODER_NORM),
     )
-    return config, loaded, index
+    await ops.settle()
+    return loaded
 
 
 async def _read_all(
@@ -158,23 +170,34 @@ async def _read_all(
     total_bytes = sum(tensor.n_bytes for tensor in tensors)
     done_bytes = 0
     floats: dict[str, NDArray[np.float32]] = {}
+    if progress:
+        await progress(0, total_bytes)
     for tensor in tensors:
-        if tensor.name not in plan.blocks:
-            if len(tensor.shape) != 2:
-                floats[tensor.name] = await weights.read_float(source, tensor)
-            done_bytes += tensor.n_bytes
-        else:
+        if tensor.name in plan.blocks:
             matrix, first_block = plan.blocks[tensor.name]
             for start in range(0, tensor.n_bytes, FILL_BYTES):
                 n_bytes = min(FILL_BYTES, tensor.n_bytes - start)
-                pieces = await source.pieces_at(tensor.offset + start, n_bytes)
+                with _naming(tensor):
+                    pieces = await source.pieces_at(tensor.offset + start, n_bytes)
                 await ops.fill(matrix, first_block + start // GgmlType.Q4_0.block_bytes, pieces)
-                done_bytes += n_bytes
                 if progress:
-                    await progress(done_bytes, total_bytes)
+                    await progress(done_bytes + start + n_bytes, total_bytes)
+        elif len(tensor.shape) != 2:
+            with _naming(tensor):
+                floats[tensor.name] = await weights.read_float(source, tensor)
+        done_bytes += tensor.n_bytes
     if progress:
         await progress(total_bytes, total_bytes)
     return floats
+
+
+@contextmanager
+def _naming(tensor: TensorInfo) -> Iterator[None]:
+    """Let an error of the source say which tensor it hit."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"tensor {tensor.name!r} could not be read: {error}") from error
 
 
 def _qkv_bias(floats: dict[str, NDArray[np.float32]], name: Callable[[str], str]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from voxtral.model.loader import ModelWeights, Progress
 from voxtral.ops.base import DecoderState
 
 HISTORY_MEL_FRAMES = 3
+LARGEST_COPY_BYTES = 16 << 20  # of a checkpoint; the 4B model has no room for the 87 MB of its own
 LARGEST_F32_CACHE_BYTES = 64 << 20  # of all rings of a stream; beyond that they hold float16
 
 Probe = Callable[[str, NDArray[np.float32]], None]  # stage name as in the golden files, new rows
@@ -32,35 +33,42 @@ Probe = Callable[[str, NDArray[np.float32]], None]  # stage name as in the golde
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A stream's state at one position: copies of the used cache rows, and the numbers beside them."""
+    """A place to return to, as long as the rings hold its keys and values, or for ever by copies of these."""
 
     position: int  # tokens
-    last_token: int
-    caches: list[tuple[KVCache, int]]  # copies, and how many rows they hold
+    last_token: int  # the one generated last
+    copies: tuple[tuple[KVCache, int], ...] = ()  # of each ring, and how many rows they hold; none where they are large
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The silence a stream heard first: where it ended, and the ids generated on the way."""
+
+    delay_tokens: int
+    left_pad_tokens: int
+    checkpoint: Checkpoint
+    tokens: list[int]  # one for each position
 
 
 class Stream:
-    """Device state of one session. Create with `Stream.create`; one advance at a time."""
+    """Device state of one session. Making one asks for its memory; `record` must follow. One advance at a time."""
 
     def __init__(self, ops: AnyOps, config: ModelConfig, weights: ModelWeights) -> None:
         encoder, decoder = config.encoder, config.decoder
         self._ops, self._config, self._weights = ops, config, weights
         self.position = 0  # tokens, encoder and decoder alike
+        self.prefix: Prefix | None = None  # the last one computed here, if there is a way back
         self.chunk_tokens = ops.chunk_tokens
         max_tokens = ops.chunk_tokens[0]
         max_rows = max_tokens * GROUP
-        self._encoder_width = encoder.n_heads * encoder.head_dim
-        self._decoder_width = decoder.n_kv_heads * decoder.head_dim
-        # The first row of a chunk still needs keys that the last row would push out of a ring of `window`.
-        encoder_capacity = encoder.window - 1 + max_rows
-        dtype = cache_dtype(config, encoder_capacity)
+        encoder_width = encoder.n_heads * encoder.head_dim
+        decoder_width = decoder.n_kv_heads * decoder.head_dim
+        capacity, dtype = encoder_capacity(config, max_tokens), cache_dtype(config, max_tokens)
         self._encoder_caches = [
-            KVCache.allocate(ops, encoder_capacity, self._encoder_width, dtype, f"encoder {i}")
-            for i in range(encoder.n_layers)
+            KVCache.allocate(ops, capacity, encoder_width, dtype, f"encoder {i}") for i in range(encoder.n_layers)
         ]
         self._decoder_caches = [
-            KVCache.allocate(ops, decoder.window, self._decoder_width, dtype, f"decoder {i}")
-            for i in range(decoder.n_layers)
+            KVCache.allocate(ops, decoder.window, decoder_width, dtype, f"decoder {i}") for i in range(decoder.n_layers)
         ]
         self._encoder_rope = RopeTable(ops, encoder.head_dim, max_rows)
         self._decoder_rope = RopeTable(ops, decoder.head_dim, max_tokens)
@@ -75,63 +83,88 @@ class Stream:
         self._encode: dict[int, Any] = {}
         self._decode: Any = None
         self._condition: Any = None
-        self._stem: Any = None  # recorded only for probing
+        self._stem: dict[int, Any] = {}  # recorded only for probing
 
-    @classmethod
-    async def create(
-        cls, ops: AnyOps, config: ModelConfig, weights: ModelWeights, progress: Progress | None = None
-    ) -> "Stream":
-        """Allocate everything and record every program; progress: programs done, and in total."""
-        stream = cls(ops, config, weights)
-        builds = {f"encode {n}": stream._encoder_program(n) for n in ops.chunk_tokens}
-        builds |= {"decode": stream._decoder_program, "condition": stream._condition_program}
+    async def record(self, progress: Progress | None = None) -> None:
+        """Record every program, which compiles its kernels; progress: programs done, and in total."""
+        builds = {f"encode {n}": self._encoder_program(n) for n in self.chunk_tokens}
+        builds |= {"decode": self._decoder_program, "condition": self._condition_program}
         programs = {}
         for label, build in builds.items():
-            programs[label] = await ops.program(build, label)
+            programs[label] = await self._ops.program(build, label)
+            await self._ops.settle()
             if progress:
                 await progress(len(programs), len(builds))
-        stream._encode = {n: programs[f"encode {n}"] for n in ops.chunk_tokens}
-        stream._decode, stream._condition = programs["decode"], programs["condition"]
-        return stream
+        self._encode = {n: programs[f"encode {n}"] for n in self.chunk_tokens}
+        self._decode, self._condition = programs["decode"], programs["condition"]
 
     @property
     def programs(self) -> dict[str, Any]:
         """The recorded programs, by name; for reports about them."""
         return {**{f"encode {n}": program for n, program in self._encode.items()}, "decode": self._decode}
 
+    @property
+    def rings(self) -> tuple[list[KVCache], list[KVCache]]:
+        """Keys and values of the encoder's and the decoder's layers; a bench may spoil them until the next start."""
+        return self._encoder_caches, self._decoder_caches
+
     # -- position -------------------------------------------------------------------------------
     def start(self, streaming: StreamingConfig) -> None:
         """Begin at position 0 with the prompt of this delay; cached keys before it are never looked at."""
+        if self.prefix and not self.prefix.checkpoint.copies:
+            self.prefix = None
         self._condition_on(streaming.delay_tokens)
         self._set_position(0, 0, streaming)
 
+    def restart_encoder(self, streaming: StreamingConfig) -> None:
+        """Begin at position 0 for `encode`; what the decoder remembers stays good."""
+        self._set_position(0, 0, streaming)
+
     def resume(self, checkpoint: Checkpoint, streaming: StreamingConfig) -> None:
-        """Begin where a checkpoint of the same padding and delay was taken."""
+        """Go back to a place that both halves keep, of the same padding and delay."""
+        if not (self.keeps_encoder_rows(checkpoint) and self.keeps_decoder_rows(checkpoint)):
+            raise RuntimeError(f"position {checkpoint.position} was overwritten; go there by Voxtral.prefix")
         self._condition_on(streaming.delay_tokens)
-        for (saved, n_rows), cache in zip(checkpoint.caches, self._caches, strict=True):
-            self._ops.copy_rows(saved.kv, cache.kv, n_rows)
+        for (copy, n_rows), cache in zip(checkpoint.copies, self._caches if checkpoint.copies else [], strict=True):
+            self._ops.copy_rows(copy.kv, cache.kv, n_rows)
         self._set_position(checkpoint.position, checkpoint.last_token, streaming)
 
     def checkpoint(self, last_token: int) -> Checkpoint:
-        """Copy what `resume` needs; `last_token` is the one generated last."""
-        copies: list[tuple[KVCache, int]] = []
-        for cache in self._caches:
-            is_encoder = len(copies) < len(self._encoder_caches)
-            n_rows = min(self.position * (GROUP if is_encoder else 1), cache.capacity)
-            width = self._encoder_width if is_encoder else self._decoder_width
-            copy = KVCache.allocate(self._ops, n_rows, width, cache.dtype, "checkpoint")
-            self._ops.copy_rows(cache.kv, copy.kv, n_rows)
-            copies.append((copy, n_rows))
-        return Checkpoint(self.position, last_token, copies)
+        """The present position, to which `resume` leads back; `last_token` is the one generated last."""
+        used = [(cache, min(self.position * GROUP, cache.capacity)) for cache in self._encoder_caches]
+        used += [(cache, min(self.position, cache.capacity)) for cache in self._decoder_caches]
+        copies = []
+        if sum(n_rows * cache.row_bytes for cache, n_rows in used) <= LARGEST_COPY_BYTES:
+            for cache, n_rows in used:
+                copy = KVCache.allocate(self._ops, n_rows, cache.width, cache.dtype, "checkpoint")
+                self._ops.copy_rows(cache.kv, copy.kv, n_rows)
+                copies.append((copy, n_rows))
+        return Checkpoint(self.position, last_token, tuple(copies))
+
+    def remember(self, prefix: Prefix) -> None:
+        """Keep a prefix computed here, instead of the one before."""
+        if self.prefix and self.prefix is not prefix:
+            self._ops.free([copy.kv for copy, _ in self.prefix.checkpoint.copies])
+        self.prefix = prefix
+
+    def keeps_encoder_rows(self, checkpoint: Checkpoint) -> bool:
+        """Whether every row that encoder positions behind the checkpoint look at is still there."""
+        oldest = max(0, checkpoint.position * GROUP - self._config.encoder.window + 1)
+        return bool(checkpoint.copies) or self.position * GROUP <= oldest + self._encoder_caches[0].capacity
+
+    def keeps_decoder_rows(self, checkpoint: Checkpoint) -> bool:
+        """The same of the decoder."""
+        oldest = max(0, checkpoint.position - self._config.decoder.window + 1)
+        return bool(checkpoint.copies) or self.position <= oldest + self._decoder_caches[0].capacity
+
+    @property
+    def _caches(self) -> list[KVCache]:
+        return self._encoder_caches + self._decoder_caches
 
     def _set_position(self, position: int, last_token: int, streaming: StreamingConfig) -> None:
         self.position = position
         self._ops.write(self._encoder_position, np.array([position * GROUP], np.uint32))
         self._ops.write(self._state, np.array([position, last_token, streaming.n_prompt_tokens, 0], np.uint32))
-
-    @property
-    def _caches(self) -> list[KVCache]:
-        return self._encoder_caches + self._decoder_caches
 
     # -- advancing ------------------------------------------------------------------------------
     async def advance(self, mel: NDArray[np.float32]) -> list[int]:
@@ -142,26 +175,35 @@ class Stream:
         """
         n_tokens = self._take(mel)
         self._ops.submit([self._encode[n_tokens], *[self._decode] * n_tokens])
-        ids = await self.ids()
-        return [ids[p % self.chunk_tokens[0]] for p in range(self.position - n_tokens, self.position)]
+        return await self._last_ids(n_tokens)
+
+    def encode(self, mel: NDArray[np.float32]) -> None:
+        """The encoder's half of `advance`, where the decoder's rows are there already."""
+        self._ops.submit([self._encode[self._take(mel)]])
 
     async def ids(self) -> list[int]:
         """The ring of the last ids, that of position p in slot p % chunk_tokens[0]; waits for the device."""
         return [int(token) for token in await self._ops.read(self._tokens)]
 
     async def advance_probed(self, mel: NDArray[np.float32], probe: Probe, decode: bool) -> list[int]:
-        """Like `advance` for one token, reporting conv2, enc_out, audio_embeds and, if it decodes, logits."""
-        if self._stem is None:
-            self._stem = await self._ops.program(lambda: self._stem_program(1), "stem")
-        self._take(mel)
-        for program, name in ((self._stem, "conv2"), (self._encode[1], "enc_out"), (self._decode, "logits")):
-            if program is self._decode and not decode:
-                return []
+        """Like `advance`, reporting conv2, enc_out, audio_embeds and, if it decodes, each position's logits."""
+        n_tokens = self._take(mel)
+        if n_tokens not in self._stem:
+            self._stem[n_tokens] = await self._ops.program(lambda: self._stem_program(n_tokens), f"stem {n_tokens}")
+        for program, name in ((self._stem[n_tokens], "conv2"), (self._encode[n_tokens], "enc_out")):
             self._ops.submit([program])
             probe(name, await self._ops.read(self._ops.outputs(program)))
-            if name == "enc_out":
-                probe("audio_embeds", (await self._ops.read(self._audio))[:1])
-        return [(await self.ids())[(self.position - 1) % self.chunk_tokens[0]]]
+        probe("audio_embeds", (await self._ops.read(self._audio))[:n_tokens])
+        if not decode:
+            return []
+        for _ in range(n_tokens):
+            self._ops.submit([self._decode])
+            probe("logits", await self._ops.read(self._ops.outputs(self._decode)))
+        return await self._last_ids(n_tokens)
+
+    async def _last_ids(self, n: int) -> list[int]:
+        ids = await self.ids()
+        return [ids[p % self.chunk_tokens[0]] for p in range(self.position - n, self.position)]
 
     def _take(self, mel: NDArray[np.float32]) -> int:
         """Hand a chunk's frames and angles to the device and move on; returns its number of tokens."""
@@ -224,10 +266,15 @@ class Stream:
             self._conditioned_delay = delay_tokens
 
 
-def cache_dtype(config: ModelConfig, encoder_capacity: int) -> str:
+def encoder_capacity(config: ModelConfig, chunk_tokens: int) -> int:
+    """Slots of its rings: the first row of a chunk still needs keys that the last would push out of `window` slots."""
+    return config.encoder.window - 1 + chunk_tokens * GROUP
+
+
+def cache_dtype(config: ModelConfig, chunk_tokens: int) -> str:
     """float32 where both rings are small; float16, half the memory and half the traffic, where they are not."""
     encoder, decoder = config.encoder, config.decoder
-    n_keys = encoder.n_layers * encoder_capacity * encoder.n_heads * encoder.head_dim
+    n_keys = encoder.n_layers * encoder_capacity(config, chunk_tokens) * encoder.n_heads * encoder.head_dim
     n_keys += decoder.n_layers * decoder.window * decoder.n_kv_heads * decoder.head_dim
     return "float32" if 2 * 4 * n_keys <= LARGEST_F32_CACHE_BYTES else "float16"
 

@@ -1,11 +1,12 @@
 """The loaded network: weights on a device, and streams that listen with them.
 
-The silent prefix — the positions of left padding that no real sample can touch — is computed once for
-each delay and padding and kept as a checkpoint, so that a new session starts right behind it.
+The silent prefix — the positions of left padding that no real sample can touch — is the same for every session of
+one delay and padding. A stream computes it once, and later sessions start right behind it. Small networks keep a copy
+of its keys and values. Large ones do not have the room: there they stay in the rings until a long session takes the
+encoder's slots, and only that half is computed again.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,77 +14,104 @@ from voxtral.config import MEL_FRAMES_PER_TOKEN, N_MEL_BINS, SAMPLES_PER_TOKEN, 
 from voxtral.gguf import GgufIndex
 from voxtral.mel import log_mel
 from voxtral.model.layers import AnyOps
-from voxtral.model.loader import ModelWeights, Progress, load_weights
-from voxtral.model.stream import HISTORY_MEL_FRAMES, Checkpoint, Stream
+from voxtral.model.loader import ModelWeights, Progress, load_weights, read_header
+from voxtral.model.memory import MemoryNeed
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Prefix, Stream, cache_dtype
 from voxtral.shards import ShardedCursor
-
-MAX_PREFIXES = 3  # checkpoints kept; each is some 90 MB for the 4B model at 76 tokens
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """State behind the silent prefix, and the ids generated on the way."""
-
-    checkpoint: Checkpoint
-    tokens: list[int]  # one for each position
 
 
 class Voxtral:
     """A network ready to listen. Streams are lent and taken back; a lent one serves one session at a time."""
 
-    def __init__(self, ops: AnyOps, config: ModelConfig, weights: ModelWeights, index: GgufIndex) -> None:
+    def __init__(
+        self, ops: AnyOps, config: ModelConfig, weights: ModelWeights, index: GgufIndex, replaced: list[str]
+    ) -> None:
         self.ops = ops
+        self.replaced = replaced  # kernels that compute nonsense here, a sentence each
         self.config = config
         self.metadata = index.metadata
         self.n_parameters = sum(math.prod(info.shape) for info in index.tensors.values())
-        self._weights = weights
+        self.weights = weights
         self._idle: list[Stream] = []
-        self._prefixes: dict[tuple[int, int], Prefix] = {}  # by delay and left padding
 
     @classmethod
     async def load(cls, ops: AnyOps, source: ShardedCursor, progress: Progress | None = None) -> "Voxtral":
         """Check the file, then move its weights to the device. Raises ModelFileError, DeviceError."""
-        config, weights, index = await load_weights(ops, source, progress)
-        return cls(ops, config, weights, index)
+        index, config = await read_header(source)
+        with MemoryNeed.of(config, ops.chunk_tokens[0]).explaining():
+            replaced = await ops.self_check(config, cache_dtype(config, ops.chunk_tokens[0]))
+            weights = await load_weights(ops, source, index, config, progress)
+        return cls(ops, config, weights, index, replaced)
 
-    async def borrow(self, progress: Progress | None = None) -> Stream:
-        """A stream for one session; the first use allocates caches and compiles kernels (progress: of the programs)."""
-        return self._idle.pop() if self._idle else await Stream.create(self.ops, self.config, self._weights, progress)
+    async def borrow(self, on_programs: Progress | None = None, on_memory: Progress | None = None) -> Stream:
+        """A stream for one session; the first use allocates rings and compiles kernels.
+
+        on_programs: how many are recorded; on_memory: bytes on the device that are there besides the matrices.
+        """
+        if self._idle:
+            return self._idle.pop()
+        need = MemoryNeed.of(self.config, self.ops.chunk_tokens[0])
+        with need.explaining():
+            if on_memory:
+                await on_memory(need.vectors, need.vectors + need.caches)
+            stream = Stream(self.ops, self.config, self.weights)
+            await self.ops.settle()
+            if on_memory:
+                await on_memory(need.vectors + need.caches, need.vectors + need.caches)
+            await stream.record(on_programs)
+        return stream
 
     def give_back(self, stream: Stream) -> None:
         """End of the session: its stream may serve the next one."""
         self._idle.append(stream)
 
     async def warm_up(
-        self, streaming: StreamingConfig, on_programs: Progress | None = None, on_prefix: Progress | None = None
+        self,
+        streaming: StreamingConfig,
+        on_programs: Progress | None = None,
+        on_prefix: Progress | None = None,
+        on_memory: Progress | None = None,
     ) -> None:
-        """Compile every kernel and compute the silent prefix, so that the first word costs no more than the next."""
-        stream = await self.borrow(on_programs)
+        """Compile every kernel and stand behind the silent prefix, so that the first word costs no more than the next.
+
+        After a long session, too, it does at leisure what the next one would have to wait for.
+        """
+        stream = await self.borrow(on_programs, on_memory)
         await self.prefix(stream, streaming, on_prefix)
         self.give_back(stream)
 
     async def prefix(self, stream: Stream, streaming: StreamingConfig, progress: Progress | None = None) -> Prefix:
-        """The silent prefix for this delay and padding, computed on `stream` the first time."""
+        """Bring `stream` behind the silent prefix of this delay and padding; computes what is not there any more."""
         key = (streaming.delay_tokens, streaming.left_pad_tokens)
-        if key not in self._prefixes:
-            if len(self._prefixes) >= MAX_PREFIXES:
-                self._forget_oldest_prefix()
-            self._prefixes[key] = await self._compute_prefix(stream, streaming, progress)
-        return self._prefixes[key]
-
-    async def _compute_prefix(self, stream: Stream, streaming: StreamingConfig, progress: Progress | None) -> Prefix:
+        known = stream.prefix
+        if known and (known.delay_tokens, known.left_pad_tokens) == key and stream.keeps_decoder_rows(known.checkpoint):
+            if not stream.keeps_encoder_rows(known.checkpoint):
+                stream.restart_encoder(streaming)
+                await self._hear_silence(stream, streaming, progress, decode=False)
+            stream.resume(known.checkpoint, streaming)
+            return known
         stream.start(streaming)
-        silence = log_mel(np.zeros(streaming.n_silent_tokens * SAMPLES_PER_TOKEN, np.float32))
+        tokens = await self._hear_silence(stream, streaming, progress)
+        prefix = Prefix(*key, stream.checkpoint(tokens[-1]), tokens)
+        stream.remember(prefix)
+        return prefix
+
+    async def _hear_silence(
+        self, stream: Stream, streaming: StreamingConfig, progress: Progress | None, decode: bool = True
+    ) -> list[int]:
+        """Advance over the silent prefix, if not by the encoder alone; returns its ids."""
+        n_silent = streaming.n_silent_tokens
+        silence = log_mel(np.zeros(n_silent * SAMPLES_PER_TOKEN, np.float32))
         mel = np.concatenate([np.zeros((HISTORY_MEL_FRAMES, N_MEL_BINS), np.float32), silence])
         tokens: list[int] = []
-        while len(tokens) < streaming.n_silent_tokens:
-            n_tokens = next(n for n in stream.chunk_tokens if n <= streaming.n_silent_tokens - len(tokens))
-            start = len(tokens) * MEL_FRAMES_PER_TOKEN
-            tokens += await stream.advance(mel[start : start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN])
+        while stream.position < n_silent:
+            n_tokens = next(n for n in stream.chunk_tokens if n <= n_silent - stream.position)
+            start = stream.position * MEL_FRAMES_PER_TOKEN
+            chunk = mel[start : start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN]
+            if decode:
+                tokens += await stream.advance(chunk)
+            else:
+                stream.encode(chunk)
             if progress:
-                await progress(len(tokens), streaming.n_silent_tokens)
-        return Prefix(stream.checkpoint(tokens[-1]), tokens)
-
-    def _forget_oldest_prefix(self) -> None:
-        oldest = self._prefixes.pop(next(iter(self._prefixes)))
-        self.ops.free([cache.kv for cache, _ in oldest.checkpoint.caches])
+                await progress(stream.position, n_silent)
+        return tokens

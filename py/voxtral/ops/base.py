@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from voxtral.config import ModelConfig
     from voxtral.shards import Piece
 
 FILL_BYTES = (16 << 20) // 36 * 36  # most that `fill` takes: pairs of 18-byte blocks in 16 MiB
@@ -86,6 +87,9 @@ class Ops(Protocol, Generic[T, W, P]):
     def view(self, tensor: T, shape: tuple[int, ...]) -> T:
         """The tensor's first elements in another shape, without copying."""
 
+    async def settle(self) -> None:
+        """Wait until all memory asked for is there. Raises MemoryRefusedError, naming what is not."""
+
     # -- programs -------------------------------------------------------------------------------
     async def program(self, build: Callable[[], Any], label: str) -> P:
         """A program that does what `build` does; `build` may be called now (recording) or at each run."""
@@ -96,8 +100,14 @@ class Ops(Protocol, Generic[T, W, P]):
     def submit(self, programs: Sequence[P]) -> None:
         """Run programs in order; returns before the GPU is done."""
 
-    def free(self, tensors: Sequence[T]) -> None:
-        """Give the memory of persistent tensors back."""
+    def free(self, things: "Sequence[T | W]") -> None:
+        """Give the memory of persistent tensors and of matrices back."""
+
+    async def self_check(self, config: "ModelConfig", cache_dtype: str) -> list[str]:
+        """Before anything is recorded: see that a model of this shape is computed rightly, and replace what is not.
+
+        cache_dtype: of its rings. Returns a sentence for each replacement. Raises DeviceError where there is none.
+        """
 
     # -- mathematics (inside a program) -----------------------------------------------------------
     def conv1d_gelu(self, x: T, weight: T, bias: T, stride: int, position: T | None = None) -> T:

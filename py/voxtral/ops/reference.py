@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN
+from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
 from voxtral.ops.base import DecoderState
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise
 from voxtral.shards import Piece
@@ -81,8 +81,15 @@ class ReferenceOps:
         for program in programs:
             program.outputs = program.build()
 
-    def free(self, tensors: Sequence[Tensor]) -> None:
+    async def settle(self) -> None:
+        """Nothing to wait for: numpy refuses at once."""
+
+    def free(self, things: Sequence[Tensor]) -> None:
         """Nothing to do: arrays go when the last reference goes."""
+
+    async def self_check(self, config: ModelConfig, cache_dtype: str) -> list[str]:  # noqa: ARG002
+        """Nothing to do: this is what others are compared with."""
+        return []
 
     # -- mathematics ----------------------------------------------------------------------------
     def conv1d_gelu(

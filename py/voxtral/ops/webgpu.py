@@ -6,47 +6,47 @@ Contracts are those of `ops.base.Ops`. Works over any `gpu.device.Device`. Matri
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral.config import BOS_TOKEN, MAX_HEAD_DIM, RMS_NORM_EPS, STREAMING_PAD_TOKEN
+from voxtral.config import BOS_TOKEN, MAX_HEAD_DIM, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
 from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_grid
 from voxtral.gpu.device import Device
-from voxtral.gpu.shader_library import ShaderLibrary
+from voxtral.gpu.shader_library import ShaderLibrary, traits_of
 from voxtral.gpu.tensor import BYTES_PER_ELEMENT, Matrix, MatrixPart, Memory, Tensor
 from voxtral.ops.base import FILL_BYTES
-from voxtral.ops.kernel_shapes import (
-    GEMM_OUTPUTS,
-    TILE,
-    attention_splits,
-    few_rows_wg,
-    gemm_rows,
-    is_few_rows,
-    matvec_outputs,
-    matvec_shape,
-)
+from voxtral.ops.products import ELEMENT_WG, MATVEC_OUTPUTS, Product, form_of, launches, team_shape
+from voxtral.ops.self_check import self_check
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
 from voxtral.shards import Piece
 
 BLOCK_BYTES = GgmlType.Q4_0.block_bytes  # as stored in the file
 NIBBLE_BYTES = 16  # of a block, on the GPU
+PROGRAMS_PER_SUBMIT = 8  # the GPU works on the first while the browser still records the rest
 MAX_BYTES_UNDER_WAY = 64 << 20  # written but perhaps not yet on the GPU
 
-ELEMENT_WG = 64  # invocations per workgroup where each works for itself
+# What has a kernel for teams and a plain one: products of one row, of few and of many, attention, the convolutions.
+FORMS = ("row", "few_rows", "many_rows", "attention", "conv")
+TILE = 4  # time steps and channels of a team of a convolution
 SERIAL_WG = 16  # the same on software adapters: small matrices must make a workgroup for every core
 ATTENTION_SERIAL_WG = 4  # one vector of lanes, as heads and rows are few
 TEAM_WG = 64  # of conv1d_gelu_team
 ARGMAX_SHARE = 2048  # logits of a workgroup
+ATTENTION_WORKGROUPS = 256  # about; a wide GPU is busy, and what they leave is soon added up
+SMALLEST_SPLIT = 32  # keys, as in shaders/common/attention_span.wgsl
+MAX_SPLITS = 64
 
 
 class WebGpuOps:
     """`ops.base.Ops` on a GPU.
 
     serial: give each output to one invocation instead of a team with barriers, by default on software adapters,
-    which run that several times faster. max_binding_bytes: split matrices there, by default at the device's limit.
-    subgroups: use subgroup operations, by default where the device has them.
+    which run that several times faster; `plain` holds the FORMS for which that is done. max_binding_bytes: split
+    matrices there, by default at the device's limit.
+    traits: forms of kernels to use (shader_library.TRAITS), by default those the device is good at.
     """
 
     def __init__(
@@ -54,20 +54,30 @@ class WebGpuOps:
         device: Device,
         serial: bool | None = None,
         max_binding_bytes: int | None = None,
-        subgroups: bool | None = None,
+        traits: frozenset[str] | None = None,
     ) -> None:
         self.device = device
-        self._serial = device.info.is_software if serial is None else serial
+        serial = device.info.is_software if serial is None else serial
+        self.plain = set(FORMS) if serial else set()
         self._max_binding_bytes = max_binding_bytes or device.limits.max_storage_buffer_binding_size
-        self._wg = SERIAL_WG if self._serial else ELEMENT_WG
+        self._wg = SERIAL_WG if serial else ELEMENT_WG
         # A CPU gains nothing from larger chunks, and loses what they compute beyond the end.
-        self.chunk_tokens: tuple[int, ...] = (1,) if self._serial else (64, 16, 4, 1)
-        self._library = ShaderLibrary(device, "subgroups" in device.info.features if subgroups is None else subgroups)
+        self.chunk_tokens: tuple[int, ...] = (1,) if serial else (64, 16, 4, 1)
+        self.use_traits(traits_of(device.info) if traits is None else traits)
+        self.tuned_for = 0  # outputs that products are to be tuned for, if not their own
         self._pool = ScratchPool(device)
         self._recorder: Recorder | None = None
         self._staging: Tensor | None = None
         self._n_bytes_under_way = 0
         self._absent = self.zeros((4,), label="absent argument")
+
+    def use_traits(self, traits: frozenset[str]) -> None:
+        """Make what is recorded from now on of these forms of kernels."""
+        self.traits = traits
+        self._library = ShaderLibrary(self.device, traits)
+
+    async def self_check(self, config: ModelConfig, cache_dtype: str) -> list[str]:
+        return await self_check(self, config, cache_dtype)
 
     # -- memory ---------------------------------------------------------------------------------
     def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> Tensor:
@@ -81,23 +91,20 @@ class WebGpuOps:
 
     def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Matrix:
         n_blocks = n_cols // WEIGHTS_PER_BLOCK
-        max_rows = self._max_binding_bytes // (n_blocks * NIBBLE_BYTES) & ~1  # even: scales go in pairs
+        max_rows = self._max_binding_bytes // (n_blocks * NIBBLE_BYTES) & ~3  # whole quads
         parts = []
         for first_row in range(0, n_rows, max_rows):
             n_part_rows = min(max_rows, n_rows - first_row)
-            n_pairs = math.ceil(n_part_rows * n_blocks / 2)
-            nibbles = self.zeros((2 * n_pairs, 4), "uint32", f"{label} nibbles")
-            scales = self.zeros((n_pairs,), "uint32", f"{label} scales")
+            n_quads = math.ceil(n_part_rows / 4)
+            nibbles = self.zeros((n_quads, 4 * n_blocks, 4), "uint32", f"{label} nibbles")
+            scales = self.zeros((n_quads, math.ceil(n_blocks / 2), 4), "uint32", f"{label} scales")
             parts.append(MatrixPart(first_row, n_part_rows, nibbles, scales))
         return Matrix((n_rows, n_cols), tuple(parts))
 
     async def fill(self, matrix: Matrix, first_block: int, pieces: Sequence[Piece]) -> None:
         if self._staging is None:
             self._staging = self.zeros((FILL_BYTES // 4,), "uint32", "blocks as in the file")
-        n_bytes = 0
-        for piece in pieces:
-            self.device.write(self._staging.memory.buffer, n_bytes, piece.data)
-            n_bytes += piece.n_bytes
+        n_bytes = sum(piece.n_bytes for piece in pieces)
         recorder = Recorder("repack")
         end_block = first_block + n_bytes // BLOCK_BYTES
         for part in matrix.parts:
@@ -105,13 +112,16 @@ class WebGpuOps:
             start = max(first_block, part_start)
             n_blocks = min(end_block, part_start + part.n_rows * matrix.n_blocks) - start
             if n_blocks > 0:
-                n_pairs = math.ceil(n_blocks / 2)
-                params = (n_pairs, (start - first_block) // 2, (start - part_start) // 2)
-                grid = fold_grid(math.ceil(n_pairs / ELEMENT_WG))
+                params = (n_blocks, start - first_block, start - part_start, matrix.n_blocks)
+                grid = fold_grid(math.ceil(n_blocks / ELEMENT_WG))
                 recorder.dispatch(
                     "repack_q4_0", (self._staging, part.nibbles, part.scales), params, grid, WG=ELEMENT_WG
                 )
         program = await finish(recorder, None, self.device, self._library, self._pool)
+        offset = 0  # nothing is waited for from here on: two may fill at once, but there is one staging buffer
+        for piece in pieces:
+            self.device.write(self._staging.memory.buffer, offset, piece.data)
+            offset += piece.n_bytes
         self.submit([program])
         self.device.destroy_buffer(program.params)
         self._n_bytes_under_way += n_bytes
@@ -139,9 +149,13 @@ class WebGpuOps:
     def view(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         return Tensor(tensor.memory, shape, tensor.dtype)
 
-    def free(self, tensors: Sequence[Tensor]) -> None:
-        for tensor in tensors:
-            self.device.destroy_buffer(tensor.memory.buffer)
+    def free(self, things: Sequence[Tensor | Matrix]) -> None:
+        for thing in things:
+            for tensor in thing.tensors if isinstance(thing, Matrix) else [thing]:
+                self.device.destroy_buffer(tensor.memory.buffer)
+
+    async def settle(self) -> None:
+        await self.device.settle()
 
     def poison(self) -> None:
         """Fill all scratch memory with NaN, so that a test sees what no kernel has written."""
@@ -162,7 +176,8 @@ class WebGpuOps:
         return program.outputs
 
     def submit(self, programs: Sequence[Program]) -> None:
-        self.device.submit([program.tape for program in programs])
+        for first in range(0, len(programs), PROGRAMS_PER_SUBMIT):
+            self.device.submit([program.tape for program in programs[first : first + PROGRAMS_PER_SUBMIT]])
 
     @property
     def _record(self) -> Recorder:
@@ -179,9 +194,10 @@ class WebGpuOps:
         _require(weight.shape[1] == 3 * n_channels_in and n_channels_in % 4 == 0, "conv1d_gelu", x, weight)
         n_steps = (n_in - 3) // stride + 1
         y = self._record.scratch((n_steps, n_channels), "conv1d_gelu")
-        wg, channels = (self._wg, self._wg) if self._serial else (TEAM_WG, TILE)
+        is_plain = "conv" in self.plain
+        wg, channels = (self._wg, self._wg) if is_plain else (TEAM_WG, TILE)
         self._record.dispatch(
-            "conv1d_gelu" if self._serial else "conv1d_gelu_team",
+            "conv1d_gelu" if is_plain else "conv1d_gelu_team",
             (x, weight, bias, position or self._absent, y),
             (n_steps, n_channels, 3 * n_channels_in // 4, stride * n_channels_in // 4),
             fold_grid(math.ceil(n_channels / channels), math.ceil(n_steps / TILE)),
@@ -202,65 +218,38 @@ class WebGpuOps:
     ) -> Tensor:
         shape = (x.shape[0], weight.shape[0])
         y = self._record.scratch(shape, "linear") if out is None else self.view(out, shape)
-        return self._product(x, None, weight, bias, y, HAS_GELU=gelu)
+        return self._product(Product(x, weight, y, None, bias, has_gelu=gelu))
 
     def norm_linear(self, x: Tensor, norm: Tensor, weight: Matrix, bias: Tensor | None = None) -> Tensor:
         y = self._record.scratch((x.shape[0], weight.shape[0]), "norm_linear")
-        return self._product(x, norm, weight, bias, y)
+        return self._product(Product(x, weight, y, norm, bias))
 
     def norm_swiglu(self, x: Tensor, norm: Tensor, gate_up: Matrix) -> Tensor:
         n_rows, width = x.shape[0], gate_up.shape[0] // 2
         _require(width % 4 == 0, "norm_swiglu", x, gate_up)
         y = self._record.scratch((n_rows, width), "norm_swiglu")
-        if not self._serial and len(gate_up.parts) == 1:
-            return self._product(x, norm, gate_up, None, y, IS_GATED=True)
+        if form_of(self.tuned_for or gate_up.shape[0], n_rows) not in self.plain and len(gate_up.parts) == 1:
+            return self._product(Product(x, gate_up, y, norm, is_gated=True))
         both = self.norm_linear(x, norm, gate_up)
         self._elements("swiglu", (both, y), n_rows * width // 4, (width // 4,))
         return y
 
     def linear_add(self, x: Tensor, weight: Matrix, residual: Tensor, bias: Tensor | None = None) -> Tensor:
-        return self._product(x, None, weight, bias, residual, ACCUMULATE=True)
+        return self._product(Product(x, weight, residual, None, bias, accumulates=True))
 
-    def _product(
-        self, x: Tensor, norm: Tensor | None, weight: Matrix, bias: Tensor | None, y: Tensor, **overrides: float
-    ) -> Tensor:
-        """y = norm?(x) times weight, by the kernel made for this many rows."""
-        n_rows, width = x.shape
-        n_columns = y.shape[1]
-        is_gated = bool(overrides.get("IS_GATED"))
-        _require(weight.shape == (n_columns * (2 if is_gated else 1), width), "linear", x, weight, y)
-        _require(y.shape[0] == n_rows and (norm is None or norm.shape == (width,)), "linear", x, weight, y)
-        is_few = not self._serial and is_few_rows(weight.shape[0], n_rows)
-        if norm is not None and not is_few:
-            x = self.rms_norm(x, norm)
-        if bias is not None:
-            overrides["HAS_BIAS"] = True
-        for part in weight.parts:
-            matrix: tuple[Tensor, ...] = (part.nibbles, part.scales, bias or self._absent)
-            params: tuple[int, ...] = (part.n_rows, part.first_row, n_rows, n_columns)
-            shape: dict[str, int]
-            if is_few:
-                if norm is not None:
-                    overrides |= {"HAS_NORM": True, "EPS": RMS_NORM_EPS}
-                matrix = (norm or self._absent, *matrix)
-                if n_rows == 1:
-                    kernel, shape = "matvec_q4_0", matvec_shape(part.n_rows, weight.n_blocks)
-                    params = (part.n_rows, part.first_row, n_columns)
-                    tile = (1, matvec_outputs(shape))
-                else:
-                    kernel, tile = "few_rows_q4_0", (TILE, TILE)
-                    shape = {"WG": few_rows_wg(part.n_rows), "N_BLOCKS": weight.n_blocks}
-                    shape["TEAM_SLOTS"] = TILE + (norm is not None)
-            elif self._serial:
-                rows = 1 if n_rows == 1 else TILE
-                kernel, shape, tile = "matmul_q4_0", {"WG": self._wg, "ROWS": rows}, (rows, TILE * self._wg)
-                params = (*params, weight.n_blocks)
-            else:
-                rows = gemm_rows(part.n_rows, n_rows)
-                kernel, shape, tile = "gemm_q4_0", {"TILE_ROWS": rows}, (rows, GEMM_OUTPUTS)
-                params = (*params, weight.n_blocks)
-            grid = fold_grid(math.ceil(part.n_rows / tile[1]), math.ceil(n_rows / tile[0]))
-            self._record.dispatch(kernel, (x, *matrix, y), params, grid, **shape, **overrides)
+    def _product(self, product: Product) -> Tensor:
+        """Record it, by the kernel made for its number of rows."""
+        (n_rows, width), weight, y = product.x.shape, product.weight, product.y
+        n_outputs = y.shape[1] * (2 if product.is_gated else 1)
+        _require(weight.shape == (n_outputs, width) and y.shape[0] == n_rows, "linear", product.x, weight, y)
+        _require(product.norm is None or product.norm.shape == (width,), "linear", product.x, weight, y)
+        tuned_for = self.tuned_for or n_outputs
+        form = form_of(tuned_for, n_rows)
+        form = "plain" if form in self.plain else form
+        if product.norm is not None and form in ("many_rows", "plain"):
+            product = replace(product, x=self.rms_norm(product.x, product.norm), norm=None)
+        for launch in launches(form, product, tuned_for, self._absent, self._wg, self._record.scratch):
+            self._record.dispatch(launch.kernel, launch.arguments, launch.params, launch.grid, **launch.overrides)
         return y
 
     def ada_norm_weight(self, weight: Tensor, ada: Tensor, out: Tensor) -> None:
@@ -288,18 +277,18 @@ class WebGpuOps:
         q = self._record.scratch((n_rows, n_heads * head_dim), "q")
         params = (n_heads * head_dim // 2, kv_width // 2, head_dim // 2, rope.shape[0], kv.shape[0])
         is_f16 = kv.dtype == "float16"
-        if not self._serial and n_rows == 1 and bias is None and len(weight.parts) == 1:
+        if n_rows == 1 and "row" not in self.plain and bias is None and len(weight.parts) == 1:
             part = weight.parts[0]
-            shape = matvec_shape(part.n_rows, weight.n_blocks)
+            tuned_for = math.ceil((self.tuned_for or part.n_rows) / MATVEC_OUTPUTS)
             self._record.dispatch(
                 "qkv_q4_0",
                 (x, norm, part.nibbles, part.scales, rope, position, q, kv),
                 params,
-                fold_grid(math.ceil(part.n_rows / matvec_outputs(shape))),
+                fold_grid(math.ceil(part.n_rows / MATVEC_OUTPUTS)),
                 HAS_NORM=True,
                 EPS=RMS_NORM_EPS,
                 KV_F16=is_f16,
-                **shape,
+                **team_shape(tuned_for, weight.n_words, 3),
             )
         else:
             qkv = self.norm_linear(x, norm, weight, bias)
@@ -317,29 +306,38 @@ class WebGpuOps:
         _require(kv_width == 2 * n_kv_heads * head_dim, "attention", q, kv)
         _require(capacity >= window + n_rows - 1, "attention", q, kv)  # or a row's oldest key is overwritten
         y = self._record.scratch(q.shape, "attention")
-        ring = (n_heads, head_dim // 8, capacity, kv_width // 16, float(head_dim**-0.5))
+        scale = float(head_dim**-0.5)
         is_f16 = kv.dtype == "float16"
-        if self._serial:
+        if "attention" in self.plain:
             grid = fold_grid(math.ceil(n_rows * n_heads / ATTENTION_SERIAL_WG))
-            params = (n_rows, group, window, *ring)
+            params = (n_rows, group, window, n_heads, head_dim // 8, capacity, kv_width // 16, scale)
             self._record.dispatch(
                 "attention_serial", (q, kv, position, y), params, grid, WG=ATTENTION_SERIAL_WG, KV_F16=is_f16
             )
             return y
         n_fours = math.ceil(n_rows * group / 4)
         n_splits = attention_splits(n_kv_heads * n_fours, window)
-        span = (n_rows, group, window, n_splits)
+        span = {"N_ROWS": n_rows, "GROUP": group, "WINDOW": window, "N_SPLITS": n_splits, "N_HEADS": n_heads}
         stats = self._record.scratch((n_rows * n_heads, n_splits, 2), "attention stats")
         is_split = n_splits > 1
         mixes = self._record.scratch((n_rows * n_heads, n_splits, head_dim), "attention mixes") if is_split else y
-        grid = (n_kv_heads, n_splits, n_fours)
         self._record.dispatch(
-            "attention", (q, kv, position, mixes, stats), (*span, *ring), grid, IS_SPLIT=is_split, KV_F16=is_f16
+            "attention",
+            (q, kv, position, mixes, stats),
+            (),
+            (n_kv_heads, n_splits, n_fours),
+            IS_SPLIT=is_split,
+            KV_F16=is_f16,
+            N_LANES=head_dim // 8,
+            CAPACITY=capacity,
+            KV_OCTETS=kv_width // 16,
+            SCALE=scale,
+            **span,
         )
         if is_split:
             grid = (n_heads, n_rows, head_dim // 32)
             self._record.dispatch(
-                "attention_reduce", (mixes, stats, position, y), (*span, n_heads, head_dim // 4), grid
+                "attention_reduce", (mixes, stats, position, y), (), grid, N_QUADS=head_dim // 4, **span
             )
         return y
 
@@ -374,6 +372,11 @@ class WebGpuOps:
         """A kernel with one invocation for each of n_total elements, its first parameter."""
         grid = fold_grid(math.ceil(n_total / self._wg))
         self._record.dispatch(kernel, arguments, (n_total, *params), grid, WG=self._wg)
+
+
+def attention_splits(n_workgroups: int, window: int) -> int:
+    """Over how many workgroups the keys of four queries are spread, when there are n_workgroups without."""
+    return max(1, min(MAX_SPLITS, ATTENTION_WORKGROUPS // n_workgroups, math.ceil(window / SMALLEST_SPLIT)))
 
 
 def _require(condition: bool, op: str, *operands: Tensor | Matrix) -> None:
