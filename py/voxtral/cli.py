@@ -29,6 +29,7 @@ from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralErro
 from voxtral.gguf import read_index
 from voxtral.model.layers import AnyOps
 from voxtral.model.voxtral import Voxtral
+from voxtral.model_files import check_files, join, split, write_manifest
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
@@ -92,6 +93,22 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--browser", action="store_true", help="in the page, in a headless Chromium")
     bench.add_argument("--chromium", metavar="COMMAND", help="with --browser: starts it; the address is added")
     bench.set_defaults(command=_bench)
+
+    split_ = commands.add_parser("split", help="cut a .gguf file into shards")
+    split_.add_argument("model", type=Path, metavar="M.gguf")
+    split_.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
+    split_.add_argument("--shard-mb", type=int, default=512, metavar="N", help="1…512, size of a shard in MiB")
+    split_.set_defaults(command=_split)
+
+    join_ = commands.add_parser("join", help="put a folder's shards together")
+    join_.add_argument("folder", type=Path, metavar="DIR")
+    join_.add_argument("--out", type=Path, required=True, metavar="M.gguf", help="a new file")
+    join_.set_defaults(command=_join)
+
+    manifest = commands.add_parser("manifest", help="list a model's files with their SHA-256 in manifest.json")
+    manifest.add_argument("folder", type=Path, metavar="DIR")
+    manifest.add_argument("--check", action="store_true", help="compare them with the list that is there instead")
+    manifest.set_defaults(command=_manifest)
 
     inspect = commands.add_parser("inspect", help="what a model file holds")
     inspect.add_argument("model", type=Path, metavar="M.gguf|DIR")
@@ -253,11 +270,48 @@ async def _inspect(options: argparse.Namespace) -> int:
 
 
 async def _make_random(options: argparse.Namespace) -> int:
+    _list_files(make_random(PRESETS[options.preset], options.out, options.seed, _shard_bytes(options)))
+    return 0
+
+
+async def _split(options: argparse.Namespace) -> int:
+    _list_files(split(options.model, options.out, _shard_bytes(options), _percent))
+    return 0
+
+
+async def _join(options: argparse.Namespace) -> int:
+    join(options.folder, options.out, _percent)
+    _list_files([options.out])
+    return 0
+
+
+async def _manifest(options: argparse.Namespace) -> int:
+    if not options.check:
+        for file in write_manifest(options.folder, _percent):
+            print(f"{file.sha256}  {file.n_bytes:>13,}  {file.name}")
+        return 0
+    wrong = check_files(options.folder, _percent)
+    for sentence in wrong:
+        _say(sentence)
+    return 1 if wrong else 0
+
+
+def _shard_bytes(options: argparse.Namespace) -> int:
     if not 1 <= options.shard_mb <= 512:
         raise ConfigError(f"--shard-mb must be from 1 to 512, got {options.shard_mb}")
-    for path in make_random(PRESETS[options.preset], options.out, options.seed, options.shard_mb << 20):
+    return int(options.shard_mb) << 20
+
+
+def _list_files(paths: Sequence[Path]) -> None:
+    for path in paths:
         print(f"{path}: {path.stat().st_size:,} bytes")
-    return 0
+
+
+def _percent(done: int, total: int) -> None:
+    """Progress, where a person looks on."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r{100 * done // max(total, 1):3} % of {total / 1e6:,.0f} MB", end=end, file=sys.stderr, flush=True)
 
 
 # -- composition ------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ bring their own.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,12 +24,13 @@ from voxtral.config import (
     StreamingConfig,
 )
 from voxtral.decoding import Addition
-from voxtral.errors import AudioError, ConfigError, DeviceError, ModelFileError, TooSlowError, VoxtralError
+from voxtral.errors import AudioError, ConfigError, DeviceError, TooSlowError, VoxtralError
 from voxtral.gpu.device import Device
 from voxtral.job import Job
 from voxtral.model.layers import AnyOps
 from voxtral.model.loader import Progress, read_header
 from voxtral.model.voxtral import Voxtral
+from voxtral.model_files import parse_manifest
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.protocol import EVENTS, REQUESTS
@@ -227,13 +227,8 @@ class Worker:
 
     async def _shard_names(self, manifest_url: str) -> list[str]:
         """Names of a folder's weight files, in the order of their bytes."""
-        try:
-            names = [str(file["name"]) for file in json.loads(await self._host.fetch(manifest_url))["files"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelFileError(
-                f"{manifest_url}: expected JSON with a list of files by name; write it anew, or name the .gguf file"
-            ) from error
-        return weight_names(names, manifest_url)
+        files = parse_manifest(await self._host.fetch(manifest_url), manifest_url)
+        return weight_names([file.name for file in files], manifest_url)
 
     async def _choose_device(self, backend: str | None, n_parameters: int) -> Device | None:
         """The GPU for a model of that size, or None: the CPU. Raises DeviceError if neither is any good."""
