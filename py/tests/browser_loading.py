@@ -23,6 +23,7 @@ async def load_demo() -> dict[str, Any]:
 
     from voxtral.gpu.browser import HttpSource, loader_buffers, open_browser
 
+    loader_buffers.peak = loader_buffers.now  # other tests load, too
     source = ShardedCursor([await HttpSource.open(_address())])
     seen: list[int] = []
 
