@@ -13,6 +13,7 @@ BROWSER = ("values", "http", "device", "adapter")
 RANKS = {
     0: ["errors", "config", "gpu.device", "protocol"],
     1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample", "model_files"],
+    1.25: ["download"],
     1.5: ["audio_file", "random_model"],
     2: ["ops.base", "gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.native", "gpu.recording"],
     2.5: ["gpu.browser", *(f"gpu.browser.{name}" for name in BROWSER)],

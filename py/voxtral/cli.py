@@ -25,6 +25,7 @@ from voxtral.audio_file import read_audio
 from voxtral.bench.rendering import render
 from voxtral.bench.report import LoadTimes, Subject, measure
 from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
+from voxtral.download import fetch
 from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralError
 from voxtral.gguf import read_index
 from voxtral.model.layers import AnyOps
@@ -93,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--browser", action="store_true", help="in the page, in a headless Chromium")
     bench.add_argument("--chromium", metavar="COMMAND", help="with --browser: starts it; the address is added")
     bench.set_defaults(command=_bench)
+
+    fetch_ = commands.add_parser("fetch", help="bring a model's files into a folder")
+    fetch_.add_argument("folder", type=Path, metavar="DIR", help="what is there already is not fetched again")
+    fetch_.add_argument(
+        "--from", dest="address", required=True, metavar="URL", help="where manifest.json or shards lie"
+    )
+    fetch_.set_defaults(command=_fetch)
 
     split_ = commands.add_parser("split", help="cut a .gguf file into shards")
     split_.add_argument("model", type=Path, metavar="M.gguf")
@@ -271,6 +279,11 @@ async def _inspect(options: argparse.Namespace) -> int:
 
 async def _make_random(options: argparse.Namespace) -> int:
     _list_files(make_random(PRESETS[options.preset], options.out, options.seed, _shard_bytes(options)))
+    return 0
+
+
+async def _fetch(options: argparse.Namespace) -> int:
+    _list_files(fetch(options.address, options.folder, lambda _name, done, total: _percent(done, total)))
     return 0
 
 

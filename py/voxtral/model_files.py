@@ -45,7 +45,7 @@ def split(whole: Path, folder: Path, shard_bytes: int, tell: Tell) -> list[Path]
     n_shards = -(-total // shard_bytes)
     if n_shards > len(LETTERS) ** 2:
         raise ModelFileError(f"{whole}: {n_shards} shards are more than {len(LETTERS) ** 2}; make them larger")
-    shards = [folder / f"shard-{LETTERS[i // len(LETTERS)]}{LETTERS[i % len(LETTERS)]}" for i in range(n_shards)]
+    shards = [folder / shard_name(i) for i in range(n_shards)]
     done = 0
     with _explaining(whole), whole.open("rb") as source:
         for shard in shards:
@@ -56,6 +56,11 @@ def split(whole: Path, folder: Path, shard_bytes: int, tell: Tell) -> list[Path]
                     done += len(part)
                     tell(done, total)
     return shards
+
+
+def shard_name(i: int) -> str:
+    """shard-aa, shard-ab, …, as `split -b` names them."""
+    return f"shard-{LETTERS[i // len(LETTERS)]}{LETTERS[i % len(LETTERS)]}"
 
 
 def join(folder: Path, whole: Path, tell: Tell) -> list[Path]:
