@@ -175,3 +175,18 @@ def test_each_tensor_is_needed_in_its_shape(tiny: GgufIndex, data: st.DataObject
             continue
         with pytest.raises(ModelFileError):
             check(index, read_config(index))
+
+
+def test_large_tensors_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxtral.weights.MOST_BYTES", 1000)
+    asked = []
+
+    class Asked(FileSource):
+        async def read_at(self, offset: int, n_bytes: int) -> bytes:
+            asked.append(n_bytes)
+            return await super().read_at(offset, n_bytes)
+
+    info = index_of(DEMO).tensors[conv(0, "weight")]
+    raw = asyncio.run(read_raw(Asked(DEMO), info))
+    assert raw == asyncio.run(FileSource(DEMO).read_at(info.offset, info.n_bytes))
+    assert max(asked) == 1000 < info.n_bytes == sum(asked)

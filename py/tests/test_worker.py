@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from voxtral.errors import DeviceError, ModelFileError
+from voxtral.model.voxtral import Voxtral
 from voxtral.protocol import EVENTS
 from voxtral.shards import MemorySource
 from voxtral.worker import Worker
@@ -165,6 +166,27 @@ def test_a_file_becomes_words_progress_and_a_result():
     assert heard[-1]["waiting_s"] == 0
     assert heard[-1]["total_s"] == pytest.approx(result["audio_s"], abs=1e-3)
     assert [m["state"] for m in host.of("state")] == ["loading", "ready", "transcribing", "ready"]
+
+
+def test_what_a_session_used_up_is_computed_again_before_the_next(monkeypatch):
+    warm_up, calls = Voxtral.warm_up, []
+
+    async def counted(model, *arguments):
+        calls.append(arguments)
+        await warm_up(model, *arguments)
+
+    monkeypatch.setattr(Voxtral, "warm_up", counted)
+
+    async def scenario(host, worker):
+        for session in (1, 2):
+            worker.receive(transcribe(session, "digits 1.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        await host.until("done", 1)
+        await host.until("done", 2)
+        await host.until("state", n=6)
+        await asyncio.sleep(0)
+
+    with_worker(scenario)
+    assert len(calls) == 2  # when loading, and when there was nothing else to do
 
 
 @pytest.mark.parametrize("rate", [16_000, 48_000])

@@ -36,6 +36,7 @@ ADAPTER_OUT = ADAPTER + "2.weight"
 ADA_DOWN = "ada_rms_norm_t_cond.0.weight"
 ADA_UP = "ada_rms_norm_t_cond.2.weight"
 CONV_KERNEL = 3
+MOST_BYTES = 16 << 20  # that are asked for at once: what is read goes through a buffer of that size
 MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged file
 
 Shape = tuple[int, ...]
@@ -238,7 +239,8 @@ def _check_dimensions(name: str, config: ModelConfig) -> None:
 
 async def read_raw(source: ByteSource, info: TensorInfo) -> bytes:
     """The tensor's bytes as they lie in the file."""
-    return await source.read_at(info.offset, info.n_bytes)
+    starts = range(0, info.n_bytes, MOST_BYTES)
+    return b"".join([await source.read_at(info.offset + i, min(MOST_BYTES, info.n_bytes - i)) for i in starts])
 
 
 async def read_float(source: ByteSource, info: TensorInfo) -> NDArray[np.float32]:

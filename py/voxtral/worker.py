@@ -7,6 +7,7 @@ bring their own.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -165,6 +166,7 @@ class Worker:
         while True:
             job = await self._queue.get()
             await (self._bench(job) if isinstance(job, _Bench) else self._run(job))
+            await self._recover()
 
     def _let_go(self) -> None:
         """Give back what a model took that could not be loaded: all its memory goes with the device."""
@@ -279,6 +281,13 @@ class Worker:
             transcription.cancel()
             del self._jobs[job.session]
         self._state("ready")
+
+    async def _recover(self) -> None:
+        """Compute again, at leisure, what a long session took from the next one; what fails here fails there, aloud."""
+        assert self._model is not None
+        if self._queue.empty():
+            with contextlib.suppress(VoxtralError):
+                await self._model.warm_up(self._streaming)
 
     async def _transcribe(self, job: Job, transcription: Transcription) -> None:
         # A file goes through in slices of the largest chunk, so that progress and cancel come through.
