@@ -7,7 +7,6 @@ right. What is whole already is not fetched again; what was begun goes on with a
 library is used, and bytes pass through a megabyte at a time.
 """
 
-import hashlib
 import http.client
 import re
 import time
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from voxtral.errors import ModelFileError
-from voxtral.model_files import MANIFEST, Listed, parse_manifest, shard_name
+from voxtral.model_files import MANIFEST, Listed, digest, parse_manifest, shard_name
 
 STALL_S = 60.0  # without a byte, or a connection
 TRIES = 6  # in a row without a new byte
@@ -74,7 +73,7 @@ def _files(base: str) -> Iterator[Listed]:
 
 
 def _fetch_file(url: str, path: Path, file: Listed, tell: Tell) -> Path:
-    if path.is_file() and file.n_bytes in (None, path.stat().st_size) and file.sha256 in (None, _sha256(path)):
+    if path.is_file() and _is_as_listed(path, file):
         tell(file.name, path.stat().st_size, path.stat().st_size)
         return path
     part = path.with_name(path.name + ".part")
@@ -85,7 +84,7 @@ def _fetch_file(url: str, path: Path, file: Listed, tell: Tell) -> Path:
             )
         except _MissingError:
             raise ModelFileError(f"expected a file at {url}, there is none; check the address") from None
-        found = _sha256(part) if file.sha256 else None
+        found = digest(part)[0] if file.sha256 else None
         if n_bytes == part.stat().st_size and found == file.sha256:
             part.replace(path)
             return path
@@ -93,6 +92,12 @@ def _fetch_file(url: str, path: Path, file: Listed, tell: Tell) -> Path:
         if is_last:
             raise ModelFileError(f"{url}: expected SHA-256 {file.sha256}, found {found} twice; ask who offers it")
     raise AssertionError("not reached")
+
+
+def _is_as_listed(path: Path, file: Listed) -> bool:
+    if file.n_bytes not in (None, path.stat().st_size):
+        return False
+    return file.sha256 is None or file.sha256 == digest(path)[0]
 
 
 def _go_on(url: str, part: Path, file: Listed, tell: Tell) -> int:
@@ -211,11 +216,3 @@ def _retrying(url: str, action: Callable[[], T], progress: Callable[[], int] = l
 
 def _seconds(retry_after: str | None) -> float:
     return float(retry_after) if retry_after and re.fullmatch(r"\d{1,5}", retry_after) else 0.0
-
-
-def _sha256(path: Path) -> str:
-    sums = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            sums.update(chunk)
-    return sums.hexdigest()

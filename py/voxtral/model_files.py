@@ -91,8 +91,8 @@ def write_manifest(folder: Path, tell: Tell) -> list[Listed]:
         total, done = sum(path.stat().st_size for path in paths), 0
         files = []
         for path in paths:
-            digest, n_bytes = _digest(path, lambda n, before=done: tell(before + n, total))  # type: ignore[misc]
-            files.append(Listed(path.name, n_bytes, digest))
+            found, n_bytes = digest(path, lambda n, before=done: tell(before + n, total))  # type: ignore[misc]
+            files.append(Listed(path.name, n_bytes, found))
             done += n_bytes
         entries = [file._asdict() for file in files]
         with _complete(folder / MANIFEST) as target:
@@ -108,15 +108,15 @@ def check_files(folder: Path, tell: Tell) -> list[str]:
     total, done, wrong = sum(file.n_bytes or 0 for file in files), 0, []
     for file in files:
         try:
-            digest, n_bytes = _digest(folder / file.name, lambda n, before=done: tell(before + n, total))  # type: ignore[misc]
+            found, n_bytes = digest(folder / file.name, lambda n, before=done: tell(before + n, total))  # type: ignore[misc]
         except OSError as error:
             wrong.append(f"{folder / file.name}: cannot be read ({error.strerror}); fetch it again")
             continue
         done += n_bytes
         if file.n_bytes is not None and n_bytes != file.n_bytes:
             wrong.append(f"{folder / file.name}: expected {file.n_bytes:,} bytes, found {n_bytes:,}; fetch it again")
-        elif file.sha256 is not None and digest != file.sha256:
-            wrong.append(f"{folder / file.name}: expected SHA-256 {file.sha256}, found {digest}; fetch it again")
+        elif file.sha256 is not None and found != file.sha256:
+            wrong.append(f"{folder / file.name}: expected SHA-256 {file.sha256}, found {found}; fetch it again")
     return wrong
 
 
@@ -149,9 +149,8 @@ def _problem(file: Listed) -> str:
     return ""
 
 
-# -- files --------------------------------------------------------------------------------------------
-def _digest(path: Path, tell: Callable[[int], None]) -> tuple[str, int]:
-    """(SHA-256, bytes) of a file."""
+def digest(path: Path, tell: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
+    """(SHA-256, bytes) of a file; tell: gets the bytes read so far. Raises OSError."""
     sums, n_bytes = hashlib.sha256(), 0
     with path.open("rb") as file:
         while part := file.read(READ_BYTES):
@@ -161,6 +160,7 @@ def _digest(path: Path, tell: Callable[[int], None]) -> tuple[str, int]:
     return sums.hexdigest(), n_bytes
 
 
+# -- files --------------------------------------------------------------------------------------------
 def _parts(source: IO[bytes], n_bytes: int, path: Path) -> Iterator[bytes]:
     """The next n_bytes of a file, in parts."""
     n_left = n_bytes

@@ -55,9 +55,7 @@ class StepBench:
         """A decoder step at each context: on the device, and by the wall, many at once as a file is transcribed."""
         n_steps = self._stream.chunk_tokens[0]
         stands = [lambda context=context: self.stand_at(context - 1) for context in CONTEXTS]
-        device = await self._timer.best_ms(
-            [Timed([self._decode], max_repeats=MAX_STEPS, before=stand) for stand in stands]
-        )
+        device = await self._timer.best_ms([self._step(stand) for stand in stands])
         rows = []
         for context, stand, ms in zip(CONTEXTS, stands, device, strict=True):
             wall = await self._timer.wall_ms(Timed([self._decode] * n_steps, before=stand), self._stream.ids)
@@ -99,16 +97,19 @@ class StepBench:
         """What listening costs: mel frames in to token ids read back, a submit each, by the wall."""
         rows = []
         for n in self._stream.chunk_tokens:
-
-            async def run(n: int = n) -> float:
-                mel = _silence(n)
-                self._stand_near()
-                await self._stream.ids()
-                return await elapsed_ms(lambda: self._stream.advance(mel))
-
-            ms = await self._timer.median(run)
+            ms = await self._chunk_ms(n)
             rows.append({"tokens": n, "wall_ms": digits(ms), "wall_ms_per_token": digits(ms / n)})
         return rows
+
+    async def _chunk_ms(self, n_tokens: int) -> float:
+        mel = _silence(n_tokens)
+
+        async def run() -> float:
+            self._stand_near()
+            await self._stream.ids()
+            return await elapsed_ms(lambda: self._stream.advance(mel))
+
+        return await self._timer.median(run)
 
     async def shares(self) -> dict[str, Any]:
         """Who spends the time of a token in a file's largest chunk, in milliseconds for each token.
@@ -139,24 +140,15 @@ class StepBench:
 
         active_ms, submit_ms = await self._timer.median(active), await self._timer.median(submit)
         decode_ms, encode_ms = await self._timer.best_ms(
-            [
-                Timed([self._decode], max_repeats=MAX_STEPS, before=self._stand_near),
-                Timed([self._encode[n]], before=self._stand_far),
-            ]
+            [self._step(self._stand_near), Timed([self._encode[n]], before=self._stand_far)]
         )
-
-        async def wall() -> float:
-            self._stand_near()
-            await self._stream.ids()
-            return await elapsed_ms(lambda: self._stream.advance(mel))
-
         return {
             "tokens": n,
             "python_ms": None if math.isnan(active_ms) else digits(max(0.0, active_ms - submit_ms) / n),
             "submit_ms": digits(submit_ms / n),
             "device_decode_ms": digits(decode_ms),
             "device_encode_ms": digits(encode_ms / n),
-            "wall_ms": digits(await self._timer.median(wall) / n),
+            "wall_ms": digits(await self._chunk_ms(n) / n),
         }
 
 
