@@ -8,7 +8,7 @@ from js import navigator
 from polyscript import js_modules, xworker
 
 try:
-    from voxtral.gpu import browser
+    from voxtral import browser
     from voxtral.worker import Worker
 
     class BrowserHost:

@@ -1,5 +1,5 @@
 // Replays recorded GPU work: the loop between a step and its dispatches, kept in JS because a call from Python costs
-// ten times as much. A tape is a flat array [pipeline, bindGroup, x, y, z, …] built once by voxtral/gpu/browser/device.py.
+// ten times as much. A tape is a flat array [pipeline, bindGroup, x, y, z, …] built once by voxtral/browser/device.py.
 
 export const replay = (encoder, tapes, descriptor) => {
   const pass = encoder.beginComputePass(descriptor);

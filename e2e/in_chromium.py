@@ -16,7 +16,7 @@ from op_cases import CASES, Case, run_case
 from polyscript import js_modules
 
 from voxtral.config import MEL_FRAMES_PER_TOKEN, REFERENCE_LEFT_PAD_TOKENS, SAMPLES_PER_TOKEN, StreamingConfig
-from voxtral.gpu.browser import HttpSource, heap_bytes, loader_buffers, now_ms, open_browser
+from voxtral.browser import HttpSource, heap_bytes, loader_buffers, now_ms, open_browser
 from voxtral.gpu.device import NEEDED_LIMITS
 from voxtral.mel import log_mel
 from voxtral.model.stream import HISTORY_MEL_FRAMES

@@ -21,7 +21,7 @@ async def load_demo() -> dict[str, Any]:
     """Loader bytes after phase one, with the bytes reported by then; the most there were; and those after a failure."""
     from polyscript import js_modules
 
-    from voxtral.gpu.browser import HttpSource, loader_buffers, open_browser
+    from voxtral.browser import HttpSource, loader_buffers, open_browser
 
     loader_buffers.peak = loader_buffers.now  # other tests load, too
     source = ShardedCursor([await HttpSource.open(_address())])
@@ -45,7 +45,7 @@ async def load_demo() -> dict[str, Any]:
 
 async def read_ranges(byob: bool) -> list[str]:
     """Ranges that were read wrong, of many at random."""
-    from voxtral.gpu.browser import HttpSource, fetch_bytes, http
+    from voxtral.browser import HttpSource, fetch_bytes, http
 
     open_body = http._open_body
     if not byob:

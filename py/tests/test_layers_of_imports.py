@@ -16,7 +16,7 @@ RANKS = {
     1.25: ["download"],
     1.5: ["audio_file", "random_model"],
     2: ["ops.base", "gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.native", "gpu.recording"],
-    2.5: ["gpu.browser", *(f"gpu.browser.{name}" for name in BROWSER)],
+    2.5: ["browser", *(f"browser.{name}" for name in BROWSER)],
     3: ["ops.reference", "ops.products"],
     3.25: ["ops.self_check"],
     3.5: ["ops.webgpu"],
@@ -28,7 +28,7 @@ RANKS = {
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names}
 NEVER = {"model": "gpu", "gpu": "model", "ops": "model", "mel": "gpu"}
-DOORS = {"js": "gpu.browser", "pyodide": "gpu.browser", "pyodide_js": "gpu.browser", "wgpu": "gpu.native"}
+DOORS = {"js": "browser", "pyodide": "browser", "pyodide_js": "browser", "wgpu": "gpu.native"}
 NUMPY_HALF = [*RANKS[0], *RANKS[1], *RANKS[1.5]]
 
 
@@ -105,8 +105,8 @@ def is_inside(package: str, name: str) -> bool:
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_nobody_in_the_package_knows_the_browser_but_its_own_modules(name):
-    inside = {found for found in inner_imports(name) if is_inside("gpu.browser", found)}
-    assert is_inside("gpu.browser", name) or not inside
+    inside = {found for found in inner_imports(name) if is_inside("browser", found)}
+    assert is_inside("browser", name) or not inside
 
 
 @pytest.mark.parametrize("name", NUMPY_HALF)

@@ -5,7 +5,7 @@
     open_model_files   the weights and tokenizer that a path on disk means
 
 Shards are plain byte cuts (`split -b 512m`), not gguf-split files: only the first has a header, and
-tensors straddle cuts. The browser's sources live in gpu/browser/http.py.
+tensors straddle cuts. The browser's sources live in browser/http.py.
 """
 
 import re

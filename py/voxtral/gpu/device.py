@@ -1,6 +1,6 @@
 """What a GPU must do for us, and nothing more.
 
-Implemented by `gpu.browser` (navigator.gpu through Pyodide), `gpu.native` (wgpu-py) and
+Implemented by `browser` (navigator.gpu through Pyodide), `gpu.native` (wgpu-py) and
 `gpu.recording` (executes nothing, remembers everything; for CPU tests). Mechanism only: buffers,
 kernels, tapes. Errors are DeviceError or ShaderError with one sentence.
 

@@ -5,13 +5,13 @@
     http      HttpSource and fetch_bytes: files behind addresses
     values    Port, and what else crosses between Python and JavaScript
 
-Others import it by this name alone, `voxtral.gpu.browser`.
+Others import it by this name alone, `voxtral.browser`.
 """
 
-from voxtral.gpu.browser.adapter import open_browser
-from voxtral.gpu.browser.device import BrowserDevice
-from voxtral.gpu.browser.http import HttpSource, fetch_bytes, loader_buffers
-from voxtral.gpu.browser.values import Port, from_message, heap_bytes, now_ms, to_bytes, to_float32
+from voxtral.browser.adapter import open_browser
+from voxtral.browser.device import BrowserDevice
+from voxtral.browser.http import HttpSource, fetch_bytes, loader_buffers
+from voxtral.browser.values import Port, from_message, heap_bytes, now_ms, to_bytes, to_float32
 
 __all__ = [
     "BrowserDevice",

@@ -12,7 +12,7 @@ import js  # type: ignore[import-not-found]
 from pyodide.ffi import JsException  # type: ignore[import-not-found]
 
 from voxtral.errors import ModelFileError
-from voxtral.gpu.browser.values import first_line, to_object
+from voxtral.browser.values import first_line, to_object
 from voxtral.gpu.device import MemoryUse
 from voxtral.shards import Piece, require_range
 
