@@ -1,6 +1,7 @@
 """Start the app: fetch the pinned runtime once, serve the page on this machine, open it.
 
     python3 serve.py [--port 8000] [--host localhost] [--no-open] [--models DIR]
+    python3 serve.py --export DIR
 
 Standard library only, Python 3.11+. What is served, and from where:
 
@@ -8,6 +9,7 @@ Standard library only, Python 3.11+. What is served, and from where:
     /app/ /static/    the folders of that name; static/runtime/ is fetched by py/tools/runtime.py
     /dist/*.whl       the package voxtral with its shaders, built in memory by py/tools/wheel.py
     /models/          the folder given with --models; a folder's address, or its manifest.json, answers with a listing
+    /service_worker.js    keeps the app on the visitor's machine; its list of files is py/tools/precache.py's
 
 Only GET and HEAD, only files inside those folders (py/tools/site.py). Every answer carries the headers below.
 """
@@ -36,38 +38,12 @@ if sys.version_info < (3, 11):  # noqa: UP036 - said here, before an import belo
 sys.path.insert(0, str(ROOT / "py"))
 
 from tools import runtime  # noqa: E402
+from tools.export import ExportError, export  # noqa: E402
+from tools.headers import COMMON_HEADERS  # noqa: E402
 from tools.site import Content, RefusedError, Site, decode_address  # noqa: E402
 
 DEFAULT_PORT = 8000
 IDLE_TIMEOUT_S = 60
-
-# The strictest policy under which PyScript starts: it evaluates code ('unsafe-eval'), runs its worker
-# from a blob: address, and compiles WebAssembly. Nothing may leave this origin.
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval' 'unsafe-eval'",
-        "worker-src 'self' blob:",
-        "connect-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "font-src 'self'",
-        "media-src 'self' blob:",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
-COMMON_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -198,6 +174,9 @@ class Handler(BaseHTTPRequestHandler):
         self.command = self.command or ""
         self._refuse(HTTPStatus(code))
 
+    def log_error(self, format: str, *args: object) -> None:
+        """Nothing: the base class calls it for idle connections alone, and browsers leave many."""
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         del size
         if isinstance(code, int) and code >= 400:
@@ -221,8 +200,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to stop end in KeyboardInterrupt
     try:
         runtime.ensure()
+        if options.export:
+            return _export(options.export)
         server = make_server(options.host, options.port, options.models)
-    except runtime.RuntimeFetchError as error:
+    except (runtime.RuntimeFetchError, ExportError) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(_why_no_server(error, options.host, options.port))
@@ -239,12 +220,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _export(folder: Path) -> int:
+    try:
+        version, n_files, n_bytes = export(folder)
+    except OSError as error:
+        return _fail(f"{folder} cannot be written ({error.strerror or error}); name another folder, or make room")
+    print(f"{folder}: version {version}, {n_files} files, {n_bytes / 1e6:.1f} MB; HOSTING.md there says how to go on")
+    return 0
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="serve.py", description="Serve the Voxtral page on this machine.")
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default {DEFAULT_PORT}")
     parser.add_argument("--host", default="localhost", help="address to listen on, default localhost")
     parser.add_argument("--no-open", action="store_true", help="do not open the browser")
     parser.add_argument("--models", type=_folder, metavar="DIR", help="folder with .gguf files, offered under /models/")
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="do not serve: write a folder for any static host into DIR"
+    )
     return parser.parse_args(arguments)
 
 

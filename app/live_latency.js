@@ -6,7 +6,7 @@
 const SAMPLE_RATE = 16_000;
 const CHUNK_MS = 80;
 const CHUNK_SAMPLES = (SAMPLE_RATE * CHUNK_MS) / 1000;
-const SPEECH = "static/samples/long_60s.wav";
+const SPEECH = new URL("../static/samples/long_60s.wav", import.meta.url).href;
 const LAST_ANSWER_LIMIT_MS = 60_000;
 export const HOW =
   "from posting a chunk to the microphone's port until the page's handler of the worker's answer has written it into " +
@@ -123,7 +123,7 @@ function afterPaint(callback) {
 
 async function loadSpeech() {
   const response = await fetch(SPEECH).catch(() => null);
-  if (!response?.ok) throw new Error(`The server has no ${SPEECH} to speak from; start the page with serve.py.`);
+  if (!response?.ok) throw new Error(`The server has no ${SPEECH} to speak from; set the app up again.`);
   const audio = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(await response.arrayBuffer());
   return audio.getChannelData(0);
 }

@@ -3,6 +3,8 @@
  * Knows neither elements (view.js) nor workers (transcriber.js).
  */
 
+import { isModelFile } from "./model_sources.js";
+import { createModels } from "./models.js";
 import { Cancelled, Transcriber } from "./transcriber.js";
 import { createView } from "./view.js";
 
@@ -17,7 +19,7 @@ const COPIED_MS = 1500;
  */
 const state = {
   phase: "loading", // loading, ready, failed
-  stages: {}, // stage → {done, total}
+  stages: {}, // stage → {done, total, at, first: {done, at}}, at: performance.now()
   engine: null, // the `ready` event
   isNumpyAsked: false,
   failure: null, // sentence; the engine is gone
@@ -33,10 +35,19 @@ const state = {
 
 let lastId = 0;
 let recording = null;
+const models = createModels({
+  engine: () => voxtral,
+  change,
+  warn,
+  load: (wanted, address) => loadAgain(address, wanted),
+  hasText: () => state.entries.length > 0,
+});
+state.models = models.state;
+let target = { model: new URLSearchParams(location.search).get("model") ?? models.remembered() }; // what is, or is to be, loaded
 const view = createView({
   toggleSpeaking: () => (state.live ? stopSpeaking() : startSpeaking()),
   cancel: (entry) => voxtral.cancel(entry.session),
-  addFiles: (files) => [...files].forEach(transcribe),
+  addFiles,
   addSample,
   copy: (entry) => copy(entry.id, textOf(entry)),
   copyAll: () => copy("all", transcriptText()),
@@ -46,13 +57,15 @@ const view = createView({
   dismiss: (alert) => change(() => (state.alerts = state.alerts.filter((other) => other !== alert))),
   escape,
   reload: () => location.reload(),
-  useDemo: () => loadAgain({ model: null, backend: null }),
+  useDemo,
   tryAgain: () => loadAgain({}),
   insist: () => loadAgain({ backend: "webgpu" }),
+  models: { ...models.actions, addFiles },
 });
 
 const voxtral = new Transcriber({ ...readOptions(new URLSearchParams(location.search)), onEvent });
 window.voxtral = voxtral; // for scripts and tests
+voxtral.listModels();
 
 const warnOfMistake = (reason) => warn(`Something went wrong in the page (${reason}); reload it if it stays so.`);
 addEventListener("error", ({ message }) => warnOfMistake(message));
@@ -78,45 +91,79 @@ function isWorking() {
   return state.entries.some(({ status }) => status === "running");
 }
 
-/** ?model=URL ?backend=numpy ?delay_ms=N ?left_pad=N, in the transcriber's words. */
+/** What is to be loaded, and ?backend=numpy ?delay_ms=N ?left_pad=N, in the transcriber's words. */
 function readOptions(query) {
   const integer = (name) => {
     if (!query.has(name) || /^\d+$/.test(query.get(name))) return query.has(name) ? Number(query.get(name)) : null;
     warn(`The address says ${name}=${query.get(name)}, expected a whole number; the default is used.`);
     return null;
   };
+  const { model, files = null } = target;
   const backend = query.get("backend");
   state.isNumpyAsked = backend === "numpy";
-  state.hasOtherThanDemo = query.has("model") || query.has("backend");
-  const model = query.get("model") ?? undefined;
-  return { model, backend, delayMs: integer("delay_ms"), leftPadTokens: integer("left_pad") };
+  state.hasOtherThanDemo = Boolean(model ?? files ?? backend);
+  return { model: model ?? undefined, files, backend, delayMs: integer("delay_ms"), leftPadTokens: integer("left_pad") };
 }
 
 function onEvent(event) {
   if (event.type !== "level") state.isSilent = null; // the level comes from the microphone, not from the engine
   if (event.type === "silent") change(() => (state.isSilent = event.seconds));
-  if (event.type === "progress") change(() => (state.stages[event.stage] = event));
+  if (event.type === "progress") onProgress(event);
   if (event.type === "ready") for (const sentence of event.replaced) console.warn(sentence);
   if (event.type === "ready") change(() => Object.assign(state, { phase: "ready", engine: event }));
-  if (event.type === "refused") change(() => Object.assign(state, { phase: "failed", refusal: event }));
+  if (event.type === "ready") models.onReady(target, event);
+  if (event.type === "refused") onRefused(event);
+  models.onEvent(event);
   if (event.type === "notice" && event.session == null) warn(event.sentence);
   if (event.type === "error" && event.fatal) {
     change(() => Object.assign(state, { phase: "failed", failure: event.sentence }));
   } else if (event.type === "error" && event.session == null) warn(event.sentence);
 }
 
-/** With other options in the address, null for none: in this page, or in a new one when its engine is gone. */
-function loadAgain(options) {
+/** first: where the stage began, by which its speed is known. */
+function onProgress({ stage, done, total }) {
+  const first = state.stages[stage]?.first ?? { done, at: performance.now() };
+  change(() => (state.stages[stage] = { done, total, first, at: performance.now() }));
+}
+
+/** A stored model that is gone makes room for the demo; any other refusal is the person's to answer. */
+async function onRefused(event) {
+  if (await models.isThere(target)) return change(() => Object.assign(state, { phase: "failed", refusal: event }));
+  warn("The model chosen last is no longer stored here, so the demo model is used.");
+  models.actions.useDemo();
+}
+
+function useDemo() {
+  models.forget();
+  loadAgain({ model: null, backend: null }, { model: null });
+}
+
+/**
+ * Loads what is wanted, {model} or {files}, with other options in the address, null for none: in this page, or in a
+ * new one when its engine is gone.
+ */
+function loadAgain(options, wanted = target) {
+  target = wanted;
   const address = new URL(location.href);
   for (const [name, value] of Object.entries(options)) {
     if (value === null) address.searchParams.delete(name);
     else address.searchParams.set(name, value);
   }
-  if (state.failure) return location.assign(address);
+  if (state.failure) {
+    models.remember(target);
+    return location.assign(address);
+  }
   history.replaceState(null, "", address);
   const { runtime } = state.stages;
-  change(() => Object.assign(state, { phase: "loading", refusal: null, stages: { runtime } }));
+  change(() => Object.assign(state, { phase: "loading", engine: null, refusal: null, stages: { runtime } }));
   voxtral.load(readOptions(address.searchParams));
+}
+
+/** Model files join the models, everything else is taken for sound. */
+function addFiles(files) {
+  const forModels = [...files].filter(isModelFile);
+  if (forModels.length) models.addFiles(forModels);
+  for (const file of files) if (!forModels.includes(file)) transcribe(file);
 }
 
 function addEntry(title, isLive) {
@@ -181,7 +228,7 @@ function transcribe(file) {
 async function addSample(url) {
   const name = url.split("/").at(-1);
   const response = await fetch(url).catch(() => null);
-  if (!response?.ok) return warn(`The sample ${name} could not be loaded; check that serve.py is running.`);
+  if (!response?.ok) return warn(`The sample ${name} could not be loaded; check the connection.`);
   transcribe(new File([await response.blob()], name));
 }
 

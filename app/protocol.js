@@ -4,19 +4,27 @@
  */
 
 export const REQUESTS = {
-  "load": ["model_url", "backend", "delay_ms", "left_pad_tokens"],
+  "load": ["model_url", "files", "backend", "delay_ms", "left_pad_tokens"],
   "listen": ["session", "port", "sample_rate"],
   "stop": ["session"],
   "transcribe": ["session", "name", "bytes", "channels", "sample_rate"],
   "cancel": ["session"],
-  "bench": ["session", "effort"]
+  "bench": ["session", "effort"],
+  "list_models": ["server"],
+  "fetch": ["source", "files"],
+  "pause": ["key"],
+  "discard": ["key"],
+  "verify": ["key"],
+  "delete": ["key"],
+  "export": ["key"]
 };
 
 export const EVENTS = {
   "state": ["state"],
   "progress": ["stage", "done", "total"],
   "ready": [
-    "backend", "adapter", "is_software", "replaced", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens"
+    "backend", "adapter", "is_software", "replaced", "model", "description", "vocabulary", "delay_ms", "left_pad_tokens",
+    "weights_bytes", "weights_s"
   ],
   "refused": ["sentence", "can_insist"],
   "words": ["session", "text", "words"],
@@ -25,6 +33,12 @@ export const EVENTS = {
   "measuring": ["session", "what"],
   "done": ["session", "result"],
   "cancelled": ["session"],
+  "models": ["stored", "offered", "quota_bytes", "used_bytes"],
+  "fetching": ["key", "title", "stage", "done", "total", "bytes_per_s", "seconds_left"],
+  "fetched": ["key"],
+  "fetch_failed": ["key", "source", "sentence", "can_stream"],
+  "verified": ["key", "problems"],
+  "exported": ["key", "files"],
   "error": ["session", "sentence", "fatal"]
 };
 

@@ -12,6 +12,7 @@
 export async function prefetch(files, onProgress) {
   const total = files.reduce((sum, { size }) => sum + (size ?? 0), 0);
   let done = 0;
+  if (navigator.serviceWorker?.controller) return onProgress(total, total); // it has them here (service_worker.js)
   onProgress(done, total);
   await Promise.all(
     files.map(({ url, size }) =>
@@ -27,13 +28,13 @@ export async function prefetch(files, onProgress) {
 async function fetchWhole(url, onBytes) {
   const { pathname } = new URL(url);
   const response = await fetch(url).catch((error) => {
-    throw new Error(`The server did not answer for ${pathname}; check that serve.py is running, then reload.`, {
+    throw new Error(`The server did not answer for ${pathname}; check the connection, then reload.`, {
       cause: error,
     });
   });
   if (!response.ok) {
     const { status } = response;
-    throw new Error(`The server has no ${pathname} (HTTP ${status}); start the page with serve.py, then reload.`);
+    throw new Error(`The server has no ${pathname} (HTTP ${status}); reload, or set the app up again (serve.py, or its --export).`);
   }
   try {
     for (let reader = response.body.getReader(); ; ) {
@@ -42,7 +43,7 @@ async function fetchWhole(url, onBytes) {
       onBytes(value.byteLength);
     }
   } catch (error) {
-    throw new Error(`The connection broke while loading ${pathname}; check that serve.py is running, then reload.`, {
+    throw new Error(`The connection broke while loading ${pathname}; check it, then reload.`, {
       cause: error,
     });
   }

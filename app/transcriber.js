@@ -12,6 +12,7 @@
  *   {type: "level", session, rms, peak}                of 80 ms of the microphone, 0…1
  *   {type: "unplugged", session}                       the microphone went away; call stop()
  *   {type: "silent", seconds}                          the engine has not answered for that long
+ * Models are kept and listed by the methods from listModels() on; what becomes of that comes as events.
  */
 
 import { readAudioFile } from "./audio_file.js";
@@ -20,10 +21,12 @@ import { isEvent, request } from "./protocol.js";
 import { prefetch } from "./runtime_progress.js";
 
 const ROOT = new URL("..", import.meta.url).href;
+const SITE = ROOT.replace(/\/v-[0-9a-f]+\/$/, "/"); // an exported app lies in a folder of its version
 const ENGINE = "app/engine.py";
+const INTERPRETER = "app/interpreter.mjs";
 const TAPE = "app/tape.js";
 const WHEEL = "dist/voxtral-0.1.0-py3-none-any.whl";
-const DEMO_MODEL = "static/model/voxtral-demo-q4_0.gguf";
+const DEMO_MODEL = `${ROOT}static/model/voxtral-demo-q4_0.gguf`;
 const START_LIMIT_S = 180;
 const SILENCE_LIMIT_S = 30;
 
@@ -34,6 +37,7 @@ export class Cancelled extends Error {
 
 export class Transcriber {
   #worker = null;
+  #started; // promise of the worker
   #onEvent;
   #loaded = null; // resolvers of `ready`
   #isLoading = false;
@@ -46,16 +50,15 @@ export class Transcriber {
   #silence = 0; // timer
 
   /**
-   * model: URL of a folder or a .gguf, relative to the page's root; backend: "webgpu", "numpy" or null
-   * for the best there is; delayMs and leftPadTokens: null for the defaults; onEvent: called with every
-   * event, those of sessions included.
+   * model: "hub", URL of a folder or a .gguf relative to the page's root, or "stored:KEY"; backend: "webgpu",
+   * "numpy" or null for the best there is; delayMs and leftPadTokens: null for the defaults; onEvent: called with
+   * every event, those of sessions included.
    */
-  constructor({ model = DEMO_MODEL, backend = null, delayMs = null, leftPadTokens = null, onEvent = () => {} } = {}) {
+  constructor({ onEvent = () => {}, ...options } = {}) {
     this.#onEvent = onEvent;
     this.#expect();
-    this.#start()
-      .then(() => this.#load({ model, backend, delayMs, leftPadTokens }))
-      .catch((error) => this.#fail(error.message));
+    this.#started = this.#start();
+    this.#started.then(() => this.#load(options)).catch((error) => this.#fail(error.message));
   }
 
   /** Promise of the worker's `ready` event; rejects with an Error whose message is a sentence. */
@@ -63,10 +66,13 @@ export class Transcriber {
     return this.#loaded.promise;
   }
 
-  /** Loads a model after the last one was `refused`; the options of the constructor. `ready` is a new promise then. */
-  load({ model = DEMO_MODEL, backend = null, delayMs = null, leftPadTokens = null } = {}) {
+  /**
+   * Loads another model, after the last one was `refused` or in its place, when the recordings on their way are done.
+   * The options of the constructor, and files: the File objects of a model. `ready` is a new promise then.
+   */
+  load(options = {}) {
     this.#expect();
-    this.#load({ model, backend, delayMs, leftPadTokens });
+    this.#load(options);
   }
 
   /**
@@ -137,26 +143,70 @@ export class Transcriber {
     else this.#receive({ type: "cancelled", session });
   }
 
+  /** Asks for the `models` event. */
+  listModels() {
+    this.#ask("list_models", { server: `${SITE}models/` });
+  }
+
+  /** Keeps a model on this machine, or goes on with that: `fetching` events, then `fetched` or `fetch_failed`. */
+  fetchModel(source) {
+    this.#ask("fetch", { source: absolute(source), files: null });
+  }
+
+  /** Keeps the model in these File objects: a .gguf or all shards, and a tekken.json. */
+  fetchFiles(files) {
+    this.#ask("fetch", { source: null, files: [...files] });
+  }
+
+  /** Stops a download; fetchModel goes on with it. */
+  pauseModel(key) {
+    this.#ask("pause", { key });
+  }
+
+  /** Stops a download and deletes what has come. */
+  discardModel(key) {
+    this.#ask("discard", { key });
+  }
+
+  /** Reads a kept model again: `fetching` events of the stage verify, then `verified`. */
+  verifyModel(key) {
+    this.#ask("verify", { key });
+  }
+
+  deleteModel(key) {
+    this.#ask("delete", { key });
+  }
+
+  /** Asks for the `exported` event, which carries the files of a kept model. */
+  exportModel(key) {
+    this.#ask("export", { key });
+  }
+
+  #ask(type, fields) {
+    this.#started.then(() => this.#worker.postMessage(request(type, fields))).catch(() => {}); // told by #fail
+  }
+
   #expect() {
     this.#loaded = Promise.withResolvers();
     this.#loaded.promise.catch(() => {}); // those who do not wait for it learn of it by an event
   }
 
-  #load({ model, backend, delayMs, leftPadTokens }) {
+  #load({ model = DEMO_MODEL, files = null, backend = null, delayMs = null, leftPadTokens = null }) {
     this.#isLoading = true;
-    const model_url = new URL(model, ROOT).href;
-    this.#post(request("load", { model_url, backend, delay_ms: delayMs, left_pad_tokens: leftPadTokens }));
+    const model_url = files ? null : absolute(model);
+    this.#post(request("load", { model_url, files, backend, delay_ms: delayMs, left_pad_tokens: leftPadTokens }));
   }
 
   async #start() {
     const runtime = await this.#runtimeFiles();
+    const named = (name) => runtime.find(({ url }) => url.endsWith(`/${name}`)).url;
+    const interpreter = `${ROOT}${INTERPRETER}?pyodide=${encodeURIComponent(named("pyodide.mjs"))}`;
+    const own = [interpreter, ...[ENGINE, TAPE, WHEEL].map((path) => ROOT + path)];
     await prefetch(
-      [...runtime, ...[ENGINE, TAPE, WHEEL].map((path) => ({ url: ROOT + path, size: null }))],
+      [...runtime, ...own.map((url) => ({ url, size: null }))],
       (done, total) => this.#emit({ type: "progress", stage: "runtime", done, total }),
     );
-    const named = (name) => runtime.find(({ url }) => url.endsWith(`/${name}`)).url;
     const { PyWorker } = await import(named("core.js"));
-    const interpreter = named("pyodide.mjs");
     const config = {
       packages: ["numpy", ROOT + WHEEL],
       packages_cache: "passthrough", // without it PyScript wants micropip, which it would fetch from elsewhere
@@ -180,7 +230,7 @@ export class Transcriber {
     const url = new URL("static/runtime.json", ROOT);
     const response = await fetch(url).catch(() => null);
     if (!response?.ok) {
-      throw new Error("The server has no static/runtime.json; start the page with serve.py, then reload.");
+      throw new Error("The server has no static/runtime.json; reload, or set the app up again (serve.py, or its --export).");
     }
     const { files } = await response.json();
     return files.map(({ path, size }) => ({ url: `${ROOT}static/runtime/${path}`, size }));
@@ -289,6 +339,9 @@ export class Transcriber {
     if (isOwed) this.#silence = setTimeout(tell, SILENCE_LIMIT_S * 1000);
   }
 }
+
+/** A source as the worker takes it, which knows no page to start from. */
+const absolute = (source) => (source === "hub" ? source : new URL(source, SITE).href);
 
 const lastLine = (error) => String(error?.message ?? error).trim().split("\n").at(-1);
 

@@ -1,11 +1,15 @@
-/** Shows the state in the page: the only file that touches elements. What there is to show: main.js. */
+/** Shows the state in the page; with models_view.js the only file that touches elements. What there is to show: main.js. */
 
+import { inBytes, ofBytes, percent, timeLeft } from "./amounts.js";
+import { $, reconcile, setText } from "./elements.js";
+import { createModelsView, written } from "./models_view.js";
+
+const TITLE = document.title;
 const LOADING = {
   runtime: "Loading Python",
   weights: "Loading weights",
   memory: "Reserving memory",
   gpu: "Preparing the GPU",
-  warmup: "Warming up",
 };
 const STAGES = Object.keys(LOADING);
 const IN_BYTES = ["runtime", "weights", "memory"];
@@ -14,8 +18,7 @@ const COST = "the same words, more slowly";
 const LAG_WORTH_SAYING_S = 1;
 const QUIETEST_DBFS = -60; // the meter's left end
 const NEAR_BOTTOM_PX = 160;
-
-const $ = (id) => document.getElementById(id);
+const LONG_BYTES = 100e6; // of a stage whose speed is worth saying
 
 /**
  * actions: functions main.js gives, called for the person's gestures; `entry` and `alert` arguments are
@@ -24,6 +27,7 @@ const $ = (id) => document.getElementById(id);
  */
 export function createView(actions) {
   const entries = new Map(); // entry → its EntryView
+  const models = createModelsView(actions.models);
   let latest = null;
   listenToGestures(actions);
 
@@ -33,6 +37,8 @@ export function createView(actions) {
     const height = document.documentElement.scrollHeight;
     const wasAtBottom = innerHeight + scrollY > height - NEAR_BOTTOM_PX;
     drawEngine(state);
+    models.draw(state);
+    drawTitle(models.progressOf(state.models) ?? loadedPercent(state));
     drawControls(state);
     drawAlerts(state, actions);
     drawEntries(state, entries, actions);
@@ -84,6 +90,17 @@ function listenToGestures(actions) {
   });
 }
 
+/** How far something long is shows in the tab, too. */
+function drawTitle(share) {
+  const title = share === null ? TITLE : `${share} % · ${TITLE}`;
+  if (document.title !== title) document.title = title;
+}
+
+function loadedPercent({ phase, stages }) {
+  const { done, total } = stages.weights ?? {};
+  return phase === "loading" && total > 0 ? percent(done, total) : null;
+}
+
 /* The engine: loading, what it is, that it is gone. */
 
 function drawEngine(state) {
@@ -123,10 +140,8 @@ function drawStages(stages) {
 
 function amount(stage, done, total) {
   if (!total) return "";
-  const isLarge = total >= 1e9;
-  const inUnit = (bytes) => (isLarge ? (bytes / 1e9).toFixed(2) : (bytes / 1e6).toFixed(1));
-  const [a, b] = IN_BYTES.includes(stage) ? [inUnit(done), `${inUnit(total)} ${isLarge ? "GB" : "MB"}`] : [done, total];
-  return done >= total ? `${b}` : `${a} of ${b}`;
+  if (IN_BYTES.includes(stage)) return ofBytes(done, total);
+  return done >= total ? `${total}` : `${done} of ${total}`;
 }
 
 /** No model, but an engine: what is to be said, and what can be done. */
@@ -141,18 +156,20 @@ function drawRefusal({ refusal, failure, hasOtherThanDemo }) {
   $("refusal").querySelector("[data-action=insist]").hidden = !refusal?.can_insist;
 }
 
-/** The engine's sentences begin like clauses, often with a name; here they stand alone. */
-function written(sentence) {
-  const begun = sentence.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1));
-  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
-}
-
 function statusText({ phase, stages, engine, isSilent, refusal }) {
   if (isSilent) return "No answer";
   if (phase === "failed") return refusal ? "No model" : "Stopped";
   if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
   const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
-  return LOADING[stage];
+  return LOADING[stage] + pace(stages[stage]);
+}
+
+/** Of a stage that is long enough to ask for it: " · 730 MB/s · 3 s left". */
+function pace({ done, total, at, first } = {}) {
+  const seconds = first ? (at - first.at) / 1000 : 0;
+  if (!(total >= LONG_BYTES && done < total && seconds > 1 && done > first.done)) return "";
+  const perSecond = (done - first.done) / seconds;
+  return ` · ${inBytes(perSecond)}/s · ${timeLeft((total - done) / perSecond)}`;
 }
 
 function drawModel({ model, description, vocabulary, backend, is_software: isSoftware }, isNumpyAsked) {
@@ -223,18 +240,6 @@ function drawEntries({ entries, copied }, views, actions) {
     return views.get(entry).element;
   });
   for (const entry of entries) views.get(entry).draw(entry, copied === entry.id);
-}
-
-/** Makes the children of `parent` those of `items`, in order, keeping the elements of items already there. */
-function reconcile(parent, items, create) {
-  const old = new Map([...parent.children].map((child) => [child.dataset.id, child]));
-  items.forEach((item, i) => {
-    const element = old.get(String(item.id)) ?? create(item);
-    element.dataset.id = item.id;
-    old.delete(String(item.id));
-    if (parent.children[i] !== element) parent.insertBefore(element, parent.children[i] ?? null);
-  });
-  for (const element of old.values()) element.remove();
 }
 
 class EntryView {
@@ -344,11 +349,6 @@ function clock(seconds) {
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const shown = parts[0] ? parts : parts.slice(1);
   return shown.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
-}
-
-/** Unchanged text is left alone: live regions would say it again. */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Returns whether the text is on the clipboard. Pages without https have only the old way. */

@@ -7,7 +7,7 @@ exception nobody caught, unless the test is marked `expects_console_errors`.
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 from chromium import find_chromium, launch
@@ -21,6 +21,7 @@ from tools.chromium import QUIET_FLAGS, SOFTWARE_FLAGS
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_LIMIT_MS = 180_000
+SERVICE_WORKERS: Literal["block"] = "block"  # one would answer requests before page.route sees them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,6 +68,11 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwrigh
     }
 
 
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
+    return {**browser_context_args, "service_workers": SERVICE_WORKERS}
+
+
 @pytest.fixture
 def context(context: BrowserContext, server: RunningServer, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
     """pytest-playwright's context, under watch; `page` is a page of it."""
@@ -85,7 +91,7 @@ def open_page(playwright: Playwright, server: RunningServer, request: pytest.Fix
 
     def open_one(path: str, *flags: str, webgpu: bool = True) -> Page:
         browser = launch(playwright, flags, webgpu=webgpu)
-        context = browser.new_context(base_url=server.url, permissions=["microphone"])
+        context = browser.new_context(base_url=server.url, permissions=["microphone"], service_workers=SERVICE_WORKERS)
         opened.append((browser, Watch(context, server.url)))
         page = context.new_page()
         page.goto(path)
@@ -101,7 +107,7 @@ def open_page(playwright: Playwright, server: RunningServer, request: pytest.Fix
 @pytest.fixture(scope="session")
 def loaded_page(browser: Browser, server: RunningServer) -> Iterator[tuple[Page, Watch]]:
     """One page with the demo model loaded, for all tests that do not need a fresh one."""
-    context = browser.new_context(base_url=server.url)
+    context = browser.new_context(base_url=server.url, service_workers=SERVICE_WORKERS)
     watch = Watch(context, server.url)
     page = context.new_page()
     page.set_default_timeout(READY_LIMIT_MS)

@@ -6,12 +6,21 @@
  * (hears, but falls behind). How it transcribes follows the file's name: slow (a word each 50 ms, without
  * end), broken (an error), crash (a fatal error), silence, notice, stuck (after a second), long (many words);
  * anything else is four digits.
+ *
+ * Of models it knows what a test tells it over the channel "director": an event said there goes to the page, and a
+ * `models` event is also the answer to list_models from then on. Requests about models are repeated there.
  */
 
 const WORDS = ["one", "four", "one", "seven"];
 const MB = 1_000_000;
 const sessions = new Map(); // session → {cancelled, stop}
 let scenario = "ready";
+let models = { type: "models", stored: [], offered: [], quota_bytes: 10_700 * MB, used_bytes: 30 * MB };
+const director = new BroadcastChannel("director");
+director.onmessage = ({ data }) => {
+  if (data.type === "models") models = data;
+  postMessage(data);
+};
 
 const post = (type, fields) => postMessage({ type, ...fields });
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -26,7 +35,7 @@ const REFUSALS = {
 };
 
 async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
-  scenario = model_url.split(":").at(-1);
+  scenario = model_url?.split(":").at(-1) ?? "files";
   if (scenario === "dead") return;
   post("state", { state: "loading" });
   post("progress", { stage: "weights", done: 5 * MB, total: 12.5 * MB });
@@ -45,8 +54,7 @@ async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
   }
   post("progress", { stage: "weights", done: 12.5 * MB, total: 12.5 * MB });
   post("progress", { stage: "memory", done: 9 * MB, total: 9 * MB });
-  post("progress", { stage: "gpu", done: 12.5 * MB, total: 12.5 * MB });
-  post("progress", { stage: "warmup", done: 1, total: 1 });
+  post("progress", { stage: "gpu", done: 34, total: 34 });
   post("ready", {
     backend: scenario.endsWith("numpy") ? "numpy" : "webgpu",
     adapter: scenario.endsWith("numpy") ? "CPU (numpy)" : scenario === "software" ? "SwiftShader" : "Test GPU",
@@ -58,6 +66,8 @@ async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
       "nine", "computer", "alexa", "jarvis", "snowboy", "smart mirror", "view glass"],
     delay_ms: delay_ms ?? 480,
     left_pad_tokens: left_pad_tokens ?? 76,
+    weights_bytes: 12.5 * MB,
+    weights_s: 0.05,
   });
 }
 
@@ -126,6 +136,9 @@ function listen({ session, port, sample_rate }) {
 
 onmessage = ({ data }) => {
   const state = sessions.get(data.session);
+  const isOfModels = !("session" in data);
+  if (isOfModels) director.postMessage(data);
+  if (data.type === "list_models" && scenario !== "dead") postMessage(models);
   if (data.type === "load") load(data);
   if (data.type === "transcribe") transcribe(data);
   if (data.type === "listen") listen(data);

@@ -95,7 +95,7 @@ def open_headless(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             with launch(playwright) as browser:
-                # A model from elsewhere is what the page's policy is there to forbid; here the user asked for it.
+                # The page's policy knows https: and this machine; here the user may name any server.
                 page = browser.new_page(bypass_csp=is_remote)
                 yield HeadlessPage(page, f"http://localhost:{server.server_address[1]}/?{query}")
         except NoBrowserError as error:

@@ -15,14 +15,20 @@ from golden_cases import GoldenSet, stage_report, token_report
 from op_cases import CASES, Case, run_case
 from polyscript import js_modules
 
+from voxtral.browser import BrowserHost, HttpSource, Port, heap_bytes, loader_buffers, now_ms, open_browser
 from voxtral.config import MEL_FRAMES_PER_TOKEN, REFERENCE_LEFT_PAD_TOKENS, SAMPLES_PER_TOKEN, StreamingConfig
-from voxtral.browser import HttpSource, heap_bytes, loader_buffers, now_ms, open_browser
+from voxtral.download import download
 from voxtral.gpu.device import NEEDED_LIMITS
+from voxtral.library import Library
+from voxtral.loading import Options, load
 from voxtral.mel import log_mel
 from voxtral.model.stream import HISTORY_MEL_FRAMES
 from voxtral.model.voxtral import Voxtral
+from voxtral.ops.base import FILL_BYTES
 from voxtral.ops.webgpu import WebGpuOps
-from voxtral.shards import ShardedCursor
+from voxtral.shards import ByteSource, ShardedCursor
+from voxtral.sources import read_offer
+from voxtral.store import ModelStore
 
 FULL_WIDTH = Path("tests", "golden", "full_width")
 GOLDEN_FILES = ("meta.json", "golden.npz", "model.gguf")
@@ -129,3 +135,61 @@ async def hear_silence(addresses: list[str], n_tokens: int) -> dict[str, Any]:
         "loader_peak_bytes": loader_buffers.peak,
         "gpu_peak_bytes": ops.device.memory.peak,
     }
+
+
+async def measure_store(folder: str, n_reads: int = 2) -> dict[str, Any]:
+    """Keep the model in a folder of the origin, read it and load it, as the page does: bytes, and seconds of each.
+
+    read_s: the weights from the store in order, once for each of n_reads, and to no purpose. ready_s: from there to a
+    model that can hear, as often; stages_s: the beginning and end of each stage of it.
+    """
+    host = BrowserHost(Port(js.globalThis), js_modules.tape.replay)
+    disk = await host.open_disk()
+    assert disk is not None
+    offer = await read_offer(host.network(), f"{js.location.origin}/{folder}")
+    started_ms = now_ms()
+    ended_ms: dict[str, float] = {}  # of each stage, the last of it
+    kept = await disk.folder(offer.key)
+    await download(offer, kept, host.network(), lambda stage, *_: ended_ms.update({stage: now_ms()}))
+    report: dict[str, Any] = {"kept_s": (now_ms() - started_ms) / 1000, "read_s": [], "ready_s": [], "stages_s": []}
+    for _ in range(n_reads):
+        weights, _tekken = await ModelStore(disk).open(offer.key)
+        report["weights_bytes"] = sum(source.n_bytes for source in weights)
+        report["read_s"].append(await _read_through(weights))
+    library = Library(host, lambda *_arguments, **_fields: None)
+    for _ in range(n_reads):
+        clock = _StageClock()
+        loaded = await load(host, library, Options.of(f"stored:{offer.key}", None, "webgpu", None, None), clock.of)
+        report["ready_s"].append(clock.now_s())
+        report["stages_s"].append(clock.ended_s)
+        loaded.close()
+    report["heap_bytes"] = heap_bytes()
+    await disk.delete(offer.key)
+    return report
+
+
+async def _read_through(sources: list[ByteSource]) -> float:
+    """Seconds that all bytes take, in the pieces in which a model is loaded."""
+    started_ms = now_ms()
+    for source in sources:
+        for offset in range(0, source.n_bytes, FILL_BYTES):
+            await source.piece_at(offset, min(FILL_BYTES, source.n_bytes - offset))
+        source.close()
+    return (now_ms() - started_ms) / 1000
+
+
+class _StageClock:
+    """When the first and the last word of each stage of loading came."""
+
+    def __init__(self) -> None:
+        self._started_ms = now_ms()
+        self.ended_s: dict[str, list[float]] = {}
+
+    def now_s(self) -> float:
+        return (now_ms() - self._started_ms) / 1000
+
+    def of(self, stage: str) -> Any:
+        async def report(_done: int, _total: int) -> None:
+            self.ended_s.setdefault(stage, [self.now_s()])[1:] = [self.now_s()]
+
+        return report

@@ -44,7 +44,7 @@ def gpu_page(ready_page: Page) -> Iterator[Page]:
 def browser_without_webgpu(playwright: Playwright, server: Any) -> Iterator[tuple[Page, Watch]]:
     """A page in a browser without WebGPU: much faster than WebGPU in software, where the kernels do not matter."""
     with launch(playwright, webgpu=False) as browser:
-        context = browser.new_context(base_url=server.url)
+        context = browser.new_context(base_url=server.url, service_workers="block")
         watch = Watch(context, server.url)
         page = context.new_page()
         page.goto("/")

@@ -146,7 +146,7 @@ class FaultyPage:
 @pytest.fixture(scope="module")
 def faulty(browser: Browser, server_url: str) -> Iterator[FaultyPage]:
     """A page whose model of 4 billion parameters met a software GPU; engine idle, ready for further loads."""
-    context = browser.new_context(base_url=server_url)
+    context = browser.new_context(base_url=server_url, service_workers="block")
     watch = Watch(context, server_url)
     page = FaultyPage(context.new_page(), "/?model=models/large/model.gguf")
     expect(page.page.locator("#refusal")).to_be_visible(timeout=LOAD_LIMIT_MS)
@@ -244,7 +244,7 @@ def test_any_ranges_of_a_file_read_like_the_whole(harness: Harness, byob: bool) 
 def test_a_full_gpu_can_be_tried_again_and_without_byob_readers_the_model_loads(
     browser: Browser, server_url: str
 ) -> None:
-    context = browser.new_context(base_url=server_url)
+    context = browser.new_context(base_url=server_url, service_workers="block")
     watch = Watch(context, server_url)
     held: list[Route] = []
     page = context.new_page()

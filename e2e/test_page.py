@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_page import use_fake_engine
 from playwright.sync_api import Locator, Page, Route, expect
 
 E2E = Path(__file__).resolve().parent
 APP = E2E.parent / "app"
-RUNTIME = {"files": [{"path": "fake/core.js", "size": 105}, {"path": "fake/pyodide.mjs", "size": 0}]}
 MICROPHONE_FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
@@ -19,13 +19,6 @@ MICROPHONE_FLAGS = (
 
 OpenPage = Callable[..., Page]
 GotoPage = Callable[..., Page]
-
-
-def use_fake_engine(page: Page) -> None:
-    """From now on the page finds a tiny runtime whose PyScript starts fake_engine.js."""
-    page.route("**/static/runtime.json", lambda route: route.fulfill(body=json.dumps(RUNTIME)))
-    page.route("**/fake/core.js", lambda route: route.fulfill(path=E2E / "fake_core.js"))
-    page.route("**/fake/pyodide.mjs", lambda route: route.fulfill(body=""))
 
 
 @pytest.fixture
@@ -75,7 +68,7 @@ def test_arrival_says_what_this_is_and_how_far_loading_is(open_fake: GotoPage) -
     expect(weights).to_have_js_property("value", 0.4)
     expect(page.get_by_text("5.0 of 12.5 MB")).to_be_visible()
     expect(page.get_by_role("progressbar", name="Python")).to_have_js_property("value", 1)
-    expect(page.get_by_role("progressbar", name="Warm-up")).to_have_js_property("value", 0)
+    expect(page.get_by_role("progressbar", name="GPU")).to_have_js_property("value", 0)
     expect(page.get_by_role("status").first).to_have_text("Loading weights")
     expect(page.get_by_role("button", name="Speak")).to_be_disabled()
 
@@ -411,7 +404,7 @@ def test_files_that_waited_for_a_refused_model_say_so(page: Page) -> None:
 def test_the_demo_itself_offers_no_other(page: Page) -> None:
     use_fake_engine(page)
     body = (E2E / "fake_engine.js").read_text(encoding="utf-8")
-    body = body.replace('scenario = model_url.split(":").at(-1);', 'scenario = "refused";')
+    body = body.replace('scenario = model_url?.split(":").at(-1) ?? "files";', 'scenario = "refused";')
     headers = {"Content-Type": "text/javascript", "Cross-Origin-Embedder-Policy": "require-corp"}
     page.route("**/e2e/fake_engine.js", lambda route: route.fulfill(body=body, headers=headers))
     page.goto("/")
@@ -446,7 +439,7 @@ def test_a_missing_file_is_named(page: Page, path: str) -> None:
     page.route(f"**/{path}", lambda route: route.fulfill(status=404))
     page.goto("/?model=fake:ready")
     expect(page.locator("#failure")).to_contain_text(path)
-    expect(page.locator("#failure")).to_contain_text("start the page with serve.py, then reload")
+    expect(page.locator("#failure")).to_contain_text("set the app up again")
     expect(page.get_by_role("button", name="Reload")).to_be_visible()
 
 
@@ -455,7 +448,7 @@ def test_a_server_that_went_away_is_named(page: Page) -> None:
     use_fake_engine(page)
     page.route("**/fake/pyodide.mjs", lambda route: route.abort())
     page.goto("/?model=fake:ready")
-    expect(page.locator("#failure")).to_contain_text("check that serve.py is running")
+    expect(page.locator("#failure")).to_contain_text("check the connection, then reload")
 
 
 @pytest.mark.expects_console_errors
@@ -529,7 +522,7 @@ def test_everything_is_reached_and_used_by_keyboard(open_fake: GotoPage) -> None
         assert outline == "solid" or name == "page", f"{name} shows no focus"
         reached.append(name)
     assert {"summary", "copy-all", "clear", "icon-button copy", "speak", "file-input"} <= set(reached)
-    page.locator("summary").press("Enter")
+    page.locator("#model > summary").press("Enter")
     expect(page.locator("#model")).to_have_attribute("open", "")
     page.get_by_role("button", name="Digits", exact=True).press("Space")
     expect(entry(page, "digits_1.wav").locator(".text")).to_have_text("one four one seven")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from serve import COMMON_HEADERS, make_server, parse_range
 from tools import runtime
+from tools.precache import Asset, Precache
 from tools.site import RefusedError, decode_address
 from tools.wheel import WheelBuilder
 
@@ -101,6 +102,8 @@ def test_the_bare_address_is_the_page_whatever_its_options(address):
     [
         ("/", "text/html; charset=utf-8"),
         ("/app/transcriber.js", "text/javascript; charset=utf-8"),
+        ("/service_worker.js", "text/javascript; charset=utf-8"),
+        ("/app.webmanifest", "application/manifest+json"),
         ("/static/runtime.json", "application/json; charset=utf-8"),
         ("/static/runtime/pyodide-0.29.0/pyodide.mjs", "text/javascript; charset=utf-8"),
         ("/static/runtime/pyodide-0.29.0/pyodide.asm.wasm", "application/wasm"),
@@ -139,6 +142,22 @@ def test_known_content_is_not_sent_again(address):
         assert ask(address, path, If_None_Match='"other"').status == 200
 
 
+def test_the_service_worker_changes_with_the_app_only(address, tmp_path):
+    script = ask(address, "/service_worker.js").body
+    assert script == ask(address, "/service_worker.js").body
+    assert script.endswith((ROOT / "app" / "service_worker.js").read_bytes())
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "service_worker.js").write_text("// the same")
+    file, precache = tmp_path / "app" / "x.js", Precache(tmp_path)
+    scripts = []
+    for content, header in (("1", "a"), ("2", "a"), ("2", "b"), ("1", "a")):
+        file.write_text(content)
+        os.utime(file, (len(scripts), len(scripts)))
+        scripts.append(precache.service_worker([Asset("app/x.js", file)], {"X": header}))
+    assert scripts[0] == scripts[3]
+    assert len(set(scripts)) == 3
+
+
 def test_a_folder_of_models_is_listed(address):
     listing = json.loads(ask(address, "/models/").body)
     assert listing["folders"] == ["shards"]
@@ -154,6 +173,7 @@ def test_a_folder_of_models_is_listed(address):
 def test_without_models_the_list_is_empty(server):
     answer = ask(("localhost", server.port), "/models/")
     assert json.loads(answer.body) == {"files": [], "folders": []}
+    assert ask(("localhost", server.port), "/models/manifest.json").body == answer.body
     assert ask(("localhost", server.port), "/models/x.gguf").status == 404
 
 
@@ -428,6 +448,8 @@ def test_a_taken_port_is_one_sentence():
         (["--port", "70000"], "expected a number from 0 to 65535"),
         (["--port", "-1"], "expected"),
         (["--port", "x"], "expected a number from 0 to 65535"),
+        (["--export", "/dev/null"], "/dev/null holds other files"),
+        (["--export", "/proc/nowhere"], "/proc/nowhere cannot be written"),
         (["--models", "/nowhere"], "'/nowhere' is not a folder"),
         (["--host", "no.such.host.invalid"], "cannot listen on no.such.host.invalid"),
     ],

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs functions of in_chromium.py in a Chromium without Playwright, for machines that have only a browser.
 
-    python3 e2e/unattended.py [--chromium "COMMAND"] [--limit-s N] CALL…
+    python3 e2e/unattended.py [--chromium "COMMAND"] [--models DIR] [--limit-s N] CALL…
 
 A CALL is `function` or `function:[JSON arguments]`, with `@file,file` behind it for what it reads (addresses below the
 server's root). COMMAND starts a headless Chromium with WebGPU; the page's address is added to it. One JSON line per
@@ -38,9 +38,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Call Python in a Chromium without Playwright.")
     parser.add_argument("--chromium", metavar="COMMAND", help="default: the system's Chromium")
     parser.add_argument("--limit-s", type=float, default=300, metavar="N", help="for each answer")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="a folder to serve as /models/")
     parser.add_argument("calls", nargs="+", type=parse_call, metavar="CALL")
     options = parser.parse_args()
-    site = Site(mounts={"e2e": ROOT / "e2e", "tests": ROOT / "py" / "tests"})
+    site = Site(options.models, {"e2e": ROOT / "e2e", "tests": ROOT / "py" / "tests"})
     query = urlencode({"wheel": site.wheel.name, "calls": json.dumps(options.calls)})
     command = shlex.split(options.chromium) if options.chromium else None
     n_failed = 0

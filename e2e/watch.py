@@ -8,12 +8,15 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Request, WebErro
 class Watch:
     """Collects, from its creation on, what a context's pages and workers do wrong.
 
+    elsewhere: origins beside the page's own that may be asked.
+
     foreign: requests to another origin, whether they got through or not. errors: messages on the console
     of level error, and exceptions that nobody caught.
     """
 
-    def __init__(self, context: BrowserContext, origin: str) -> None:
+    def __init__(self, context: BrowserContext, origin: str, *elsewhere: str) -> None:
         self.origin = origin
+        self.allowed = {origin, *elsewhere}
         self.n_requests = 0
         self.foreign: list[str] = []
         self.errors: list[str] = []
@@ -32,7 +35,7 @@ class Watch:
         self.n_requests += 1
         address = request.url.removeprefix("blob:")
         parts = urlsplit(address)
-        if parts.scheme != "data" and f"{parts.scheme}://{parts.netloc}" != self.origin:
+        if parts.scheme != "data" and f"{parts.scheme}://{parts.netloc}" not in self.allowed:
             self.foreign.append(request.url)
 
     def _on_console(self, message: ConsoleMessage) -> None:

@@ -1,6 +1,8 @@
 """Loading over HTTP, called inside Chromium by e2e/test_loading_page.py: what the sources read, and what they hold."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from voxtral.errors import ModelFileError
@@ -15,6 +17,21 @@ def _address() -> str:
     import js
 
     return f"{js.location.origin}/{DEMO}"
+
+
+@contextlib.contextmanager
+def chunks_of_the_browsers_own() -> Iterator[None]:
+    """A browser that cannot read into a given buffer."""
+    import js
+
+    prototype = js.ReadableStream.prototype
+    original = prototype.getReader
+    body = "return function (options) { if (options) throw new TypeError('no'); return getReader.call(this); }"
+    prototype.getReader = js.Function.new("getReader", body)(original)
+    try:
+        yield
+    finally:
+        prototype.getReader = original
 
 
 async def load_demo() -> dict[str, Any]:
@@ -45,14 +62,14 @@ async def load_demo() -> dict[str, Any]:
 
 async def read_ranges(byob: bool) -> list[str]:
     """Ranges that were read wrong, of many at random."""
-    from voxtral.browser import HttpSource, fetch_bytes, http
+    from voxtral.browser import HttpSource, fetch_bytes
 
-    open_body = http._open_body
-    if not byob:
-        http._open_body = lambda body: http._OwnChunks(body.getReader())
+    with contextlib.nullcontext() if byob else chunks_of_the_browsers_own():
+        return await _wrong_ranges(await HttpSource.open(_address()), await fetch_bytes(_address()))
+
+
+async def _wrong_ranges(source: Any, whole: bytes) -> list[str]:
     chance = random.Random(5)
-    whole = await fetch_bytes(_address())
-    source = await HttpSource.open(_address())
     wrong = []
     offset = 0
     for _ in range(60):
@@ -65,5 +82,4 @@ async def read_ranges(byob: bool) -> list[str]:
             wrong.append(f"{n_bytes} at {offset}")
         offset = offset + n_bytes if chance.random() < 0.8 else chance.randrange(len(whole))
     source.close()
-    http._open_body = open_body
     return wrong

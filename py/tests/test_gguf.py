@@ -1,9 +1,12 @@
 """The header parser against the gguf package, and against damage."""
 
 import asyncio
+import contextlib
 import itertools
+import math
 import struct
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gguf
@@ -13,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxtral.errors import ModelFileError
-from voxtral.gguf import FIRST_READ_BYTES, GgufIndex, read_index
+from voxtral.gguf import FIRST_READ_BYTES, MAX_VALUES, GgufIndex, header_bytes, read_index
 from voxtral.quant import GgmlType, dequantise
 from voxtral.shards import FileSource, MemorySource, ShardedCursor
 
@@ -168,14 +171,21 @@ DAMAGED = {
     "version 1": (file_bytes(version=1), "found version 1"),
     "version 99": (file_bytes(version=99), "found version 99"),
     "big-endian": (file_bytes(version=0x03000000), "big-endian file of version 3"),
+    "2^60 tensors": (b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0) + bytes(99), "claims 1152921504606846976 tensors"),
+    "2^60 metadata": (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60) + bytes(99), "claims 1152921504606846976 metadata"),
     "2^63 tensors": (b"GGUF" + struct.pack("<IQQ", 3, 2**63, 0) + bytes(99), "claims 9223372036854775808 tensors"),
     "2^32 metadata": (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**32) + bytes(99), "claims 4294967296 metadata"),
     "65537 metadata": (b"GGUF" + struct.pack("<IQQ", 3, 0, 65537) + bytes(2**20), "expected at most 65536"),
-    "long key": (file_bytes([], [struct.pack("<Q", 2**60) + b"12345"]), "metadata key at byte 32 should take"),
+    "long key": (file_bytes([], [struct.pack("<Q", 2**60) + b"12345"]), "key at byte 32 claims to take 11529215046068"),
     "long value": (file_bytes([], [string("k") + struct.pack("<IQ", 8, 2**60)]), "metadata 'k' at byte"),
     "value type": (file_bytes([], [metadata(13, bytes(8))]), "found type 13"),
+    "2^60 elements": (file_bytes([], [metadata(9, struct.pack("<IQ", 0, 2**60))]), "claims 1152921504606846976 elem"),
+    "many elements": (file_bytes([], [metadata(9, struct.pack("<IQ", 0, 2**19) + bytes(2**19))]), "at most 262144"),
+    "same key": (file_bytes([], [metadata(0, b"1"), metadata(0, b"2")]), "metadata 'k' is listed twice"),
+    "long tensor name": (file_bytes([tensor_line("n" * 1025, [8], 0, 0)], data=bytes(32)), "1025 bytes, expected at"),
+    "2^60 letters of a name": (file_bytes([struct.pack("<Q", 2**60) + b"n"]), "tensor name at byte 32 claims to take"),
     "element type": (file_bytes([], [metadata(9, struct.pack("<IQ", 77, 1) + bytes(99))]), "found type 77"),
-    "long array": (file_bytes([], [metadata(9, struct.pack("<IQ", 4, 2**61))]), "metadata array at byte"),
+    "long array": (file_bytes([], [metadata(9, struct.pack("<IQ", 4, 2**61))]), "2305843009213693952 elements"),
     "many strings": (file_bytes([], [metadata(9, struct.pack("<IQ", 8, 2**61))]), "elements in metadata 'k'"),
     "nested arrays": (file_bytes([], [metadata(9, NESTED)]), "nested more than 4"),
     "alignment 0": (file_bytes([], [metadata(4, struct.pack("<I", 0), "general.alignment")]), "power of two"),
@@ -188,6 +198,9 @@ DAMAGED = {
     "type Q4_K": (file_bytes([tensor_line("a", [256], 12, 0)], data=bytes(999)), "'a' is of type Q4_K"),
     "unknown type": (file_bytes([tensor_line("a", [256], 1234, 0)], data=bytes(999)), "type number 1234"),
     "huge tensor": (file_bytes([tensor_line("a", [2**63, 2**63], 0, 0)], data=bytes(99)), "are missing"),
+    "offset of 2^60": (file_bytes([tensor_line("a", [8], 0, 2**60)], data=bytes(99)), "are missing"),
+    "offset past the end": (file_bytes([tensor_line("a", [8], 0, 32)], data=bytes(32)), "32 are missing"),
+    "offset near 2^64": (file_bytes([tensor_line("a", [8], 0, 2**64 - 32)], data=bytes(99)), "are missing"),
     "huge offset": (file_bytes([tensor_line("a", [8], 0, 2**63)], data=bytes(99)), "are missing"),
     "odd offset": (file_bytes([tensor_line("a", [8], 0, 4)], data=bytes(99)), "multiple of 32"),
     "overlap": (
@@ -203,11 +216,132 @@ DAMAGED = {
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_damage_is_one_sentence(kind: str) -> None:
     data, sentence = DAMAGED[kind]
-    with pytest.raises(ModelFileError) as error:
+    with pytest.raises(ModelFileError) as error, no_more_memory_than(len(data) + 100_000):
         parse(data)
     assert str(error.value).startswith("m.gguf: ")
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@contextlib.contextmanager
+def no_more_memory_than(n_bytes: int) -> Iterator[None]:
+    """What Python allocates inside, numpy's arrays included, never exceeds n_bytes at once."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak <= n_bytes
+
+
+@pytest.mark.parametrize("where", ["key", "value", "tensor name"])
+def test_a_name_of_100_mb_is_neither_read_nor_allocated(tmp_path: Path, where: str) -> None:
+    """The file has them all, as zeros."""
+    counts = (1, 0) if where == "tensor name" else (0, 1)
+    before = string("k") + struct.pack("<I", 8) if where == "value" else b""
+    path = tmp_path / "m.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, *counts) + before + struct.pack("<Q", 100_000_000))
+        file.truncate(200_000_000)
+    with pytest.raises(ModelFileError, match=r"100000000|at most 8388608 bytes"), no_more_memory_than(1_000_000):
+        asyncio.run(read_index(FileSource(path)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(0, b"1"), (8, struct.pack("<Q", 2) + b"ab"), (9, struct.pack("<IQ", 4, 0))],
+    ids=["numbers", "texts", "arrays"],
+)
+def test_metadata_may_hold_a_limited_number_of_objects(kind: int, value: bytes) -> None:
+    """In Python they are larger than in the file, so it is their number that keeps them small."""
+
+    def stuffed(n: int, key: str) -> bytes:
+        return metadata(9, struct.pack("<IQ", kind, n) + n * value, key)
+
+    n = MAX_VALUES // 8
+    with no_more_memory_than(100 * 2 * n):
+        assert len(parse(file_bytes([], [stuffed(n, "a"), stuffed(n, "b")])).metadata["b"]) == n
+    too_many = [stuffed(MAX_VALUES - n, "a"), stuffed(n + 1, "b")]
+    with pytest.raises(ModelFileError, match=f"claims {n + 1} elements in metadata 'b', expected at most {n};"):
+        parse(file_bytes([], too_many))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_files_with_wrong_numbers_are_read_or_refused_whole_and_in_shards(data: st.DataObject) -> None:
+    """Up to three of their counts, lengths, types and offsets are wrong."""
+    places = itertools.count()
+    wrong = data.draw(st.sets(st.integers(0, 25), max_size=3))
+
+    def number(right: int) -> int:
+        anything = st.integers(0, 40) | st.sampled_from([2**16, 2**31, 2**32 - 1])
+        return data.draw(anything) if next(places) in wrong else right
+
+    def large(right: int) -> int:
+        found = number(right)
+        return data.draw(st.sampled_from([found, 2**60, 2**64 - 32])) if found != right else right
+
+    def text(raw: bytes) -> bytes:
+        return struct.pack("<Q", large(len(raw))) + raw
+
+    def entry(i: int) -> bytes:
+        kind, value = data.draw(st.sampled_from([(0, b"1"), (5, bytes(4)), (8, b""), (9, b""), (12, bytes(8))]))
+        if kind == 8:
+            value = text(b"some text")
+        if kind == 9:
+            value = struct.pack("<IQ", number(5), large(3)) + bytes(12)
+        return text(b"key %d" % i) + struct.pack("<I", number(kind)) + value
+
+    def line(i: int) -> bytes:
+        sizes = [large(32) for _ in range(data.draw(st.integers(1, 2)))]
+        numbers = struct.pack(f"<I{len(sizes)}Q", number(len(sizes)), *sizes)
+        return text(b"tensor %d" % i) + numbers + struct.pack("<IQ", number(2), large(576 * i))
+
+    entries = [entry(i) for i in range(data.draw(st.integers(0, 2)))]
+    lines = [line(i) for i in range(data.draw(st.integers(1, 3)))]
+    whole = b"GGUF" + struct.pack("<IQQ", number(3), large(len(lines)), large(len(entries))) + b"".join(entries + lines)
+    whole += bytes(-len(whole) % 32 + 576 * number(len(lines)) % 4000)
+    with no_more_memory_than(len(whole) + 100_000):
+        read = read_or_refuse(MemorySource(whole, "m.gguf"))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
+    edges = [0, *cuts, len(whole)]
+    shards = ShardedCursor([MemorySource(whole[a:b], "m.gguf") for a, b in itertools.pairwise(edges)])
+    assert wrong or read
+    assert read_or_refuse(shards) == read
+
+
+def read_or_refuse(source: MemorySource | ShardedCursor) -> object:
+    """What a file holds, or None."""
+    try:
+        index = asyncio.run(read_index(source))
+    except ModelFileError:
+        return None
+    for tensor in index.tensors.values():
+        raw = asyncio.run(source.read_at(tensor.offset, tensor.n_bytes))
+        assert len(dequantise(raw, tensor.ggml_type, math.prod(tensor.shape))) == math.prod(tensor.shape)
+    return index.tensors, repr(index.metadata)  # NaN is not equal to itself, but looks the same
+
+
+def test_a_header_made_here_is_the_gguf_package_s(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    tensors = [("a", (3, 64), GgmlType.Q4_0), ("ü", (5,), GgmlType.F32), ("c", (2, 3, 4), GgmlType.F16)]
+    writer = gguf.GGUFWriter(path, "voxtral")
+    writer.add_name("grüße")
+    writer.add_uint32("voxtral.n", 2**32 - 1)
+    for name, shape, kind in tensors:
+        values = np.zeros(shape, np.float16 if kind == GgmlType.F16 else np.float32)
+        quantised = gguf.quantize(values, gguf.GGMLQuantizationType.Q4_0) if kind == GgmlType.Q4_0 else values
+        writer.add_tensor(name, quantised, raw_dtype=gguf.GGMLQuantizationType(kind))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    header = header_bytes({"general.architecture": "voxtral", "general.name": "grüße", "voxtral.n": 2**32 - 1}, tensors)
+    whole = path.read_bytes()
+    assert len(header) == parse(whole).data_start
+    assert whole.startswith(header)
 
 
 def test_a_truncated_file_says_what_is_there_and_what_was_promised() -> None:

@@ -9,12 +9,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "voxtral"
 
 BENCH = ("effort", "speech", "timer", "bandwidth", "kernels", "steps", "report", "rendering")
-BROWSER = ("values", "http", "device", "adapter")
+BROWSER = (
+    *("values", "buffers", "http", "files", "refusals", "opfs", "cache_files", "disk", "locks"),
+    *("device", "adapter", "bytecode", "host"),
+)
 RANKS = {
     0: ["errors", "config", "gpu.device", "protocol"],
     1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample", "model_files"],
-    1.25: ["download"],
-    1.5: ["audio_file", "random_model"],
+    1.25: ["storage", "transport"],
+    1.3: ["answers", "sources", "records", "progress", "download", "native_network", "native_files"],
+    1.4: ["store", "chosen", "offered", "plausibility"],
+    1.5: ["audio_file", "random_model", "safetensors", "checkpoint", "convert"],
     2: ["ops.base", "gpu.tensor", "gpu.commands", "gpu.shader_library", "gpu.native", "gpu.recording"],
     2.5: ["browser", *(f"browser.{name}" for name in BROWSER)],
     3: ["ops.reference", "ops.products"],
@@ -24,6 +29,8 @@ RANKS = {
     5: ["decoding"],
     6: ["session", "transcription", "job"],
     6.5: [f"bench.{name}" for name in BENCH],
+    6.75: ["library", "terminal", "model_commands"],
+    6.8: ["loading"],
     7: ["worker", "cli", "__main__"],
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names}
@@ -112,5 +119,5 @@ def test_nobody_in_the_package_knows_the_browser_but_its_own_modules(name):
 @pytest.mark.parametrize("name", NUMPY_HALF)
 def test_the_numpy_half_needs_numpy_alone(name):
     tops = {found.split(".")[0] for found in imports(MODULES[name])}
-    optional = {"audio_file": {"av"}, "random_model": {"gguf"}}.get(name, set())  # imported where they are used
+    optional = {"audio_file": {"av"}}.get(name, set())  # imported where they are used
     assert tops - set(sys.stdlib_module_names) - optional <= {"numpy", "voxtral"}

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from test_worker import MODEL_URL, ListHost, load
+from fake_host import FakeHost
+from test_worker import MODEL_URL, load
 
-from voxtral import worker as worker_module
+from voxtral import loading
 from voxtral.config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral.errors import DeviceError, MemoryRefusedError, ModelFileError, in_words
 from voxtral.gpu.device import NEEDED_LIMITS, AdapterInfo, Limits, require_limits
@@ -41,7 +42,7 @@ class BreakingSource(MemorySource):
         self.is_closed = True
 
 
-class GpuHost(ListHost):
+class GpuHost(FakeHost):
     """Lends the devices it was given, one for each load, then none."""
 
     def __init__(self, *devices, n_good=None):
@@ -55,8 +56,9 @@ class GpuHost(ListHost):
             raise DeviceError("the browser found no GPU")
         return self.devices.pop(0)
 
-    async def open_source(self, url):
+    async def open_source(self, url, n_bytes):
         data = await self.fetch(url)
+        assert n_bytes in (None, len(data))
         self.sources.append(BreakingSource(data, url, len(data) if self.n_good is None else self.n_good))
         return self.sources[-1]
 
@@ -214,7 +216,7 @@ def test_a_download_that_breaks_names_the_tensor_and_leaves_nothing():
 @pytest.fixture
 def large(monkeypatch):
     """The demo counts as a model too large for a CPU."""
-    monkeypatch.setattr(worker_module, "MAX_CPU_PARAMETERS", 1_000_000)
+    monkeypatch.setattr(loading, "MAX_CPU_PARAMETERS", 1_000_000)
 
 
 @pytest.mark.usefixtures("large")

@@ -1,4 +1,4 @@
-"""Decoding of weights against the gguf package, bit for bit."""
+"""Decoding and encoding of weights against the gguf package, bit for bit."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from voxtral.errors import ModelFileError
-from voxtral.quant import GgmlType, dequantise, repack_q4_0, type_name
+from voxtral.quant import GgmlType, dequantise, quantise, repack_q4_0, type_name
 
 TESTS = Path(__file__).parent
 DEMO = TESTS.parents[1] / "static" / "model" / "voxtral-demo-q4_0.gguf"
@@ -60,6 +60,66 @@ def test_quantised_weights_come_back_nearly(ggml_type: GgmlType) -> None:
     raw = quants.quantize(weights, gguf.GGMLQuantizationType(ggml_type)).tobytes()
     error = np.sqrt(np.mean((dequantise(raw, ggml_type, 3200) - weights) ** 2))
     assert error < (0.1 if ggml_type == GgmlType.Q4_0 else 0.01)
+
+
+def gguf_bytes(weights: np.ndarray, ggml_type: GgmlType) -> bytes:
+    with np.errstate(all="ignore"):
+        return quants.quantize(weights, gguf.GGMLQuantizationType(ggml_type)).tobytes()
+
+
+def rows_to_quantise() -> dict[str, np.ndarray]:
+    """Blocks of every kind, float32 [n, 32]."""
+    rng = np.random.default_rng(2)
+    noise = rng.normal(0, 0.03, (500, 32))
+    row = np.arange(-16, 16)
+    return {
+        "noise": noise,
+        "wide noise": noise * 10.0 ** rng.uniform(-45, 6, (500, 1)),
+        "as bfloat16 has it": (noise.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+        "zeros": np.zeros((2, 32)),
+        "negative zeros": -np.zeros((2, 32)),
+        "one number": np.eye(32) * np.array([[7.0], [-7.0]]).repeat(16, axis=0),
+        "largest negative": -np.abs(noise) - 0.01,
+        "largest twice, of both signs": np.stack([row.clip(-15, 15), -row.clip(-15, 15)]),
+        "halves": row / 2 * np.ones((3, 1)),
+        "ties of all sizes": rng.integers(-8, 9, (2000, 32)) / rng.integers(1, 9, (2000, 1)),
+        "denormal": noise * 1e-40,
+        "as large as a scale may be": np.full((1, 32), 65504.0 * 7),
+    }
+
+
+@pytest.mark.parametrize("ggml_type", GgmlType)
+@pytest.mark.parametrize("kind", rows_to_quantise())
+def test_encoding_is_bit_equal_to_the_gguf_package(ggml_type: GgmlType, kind: str) -> None:
+    weights = rows_to_quantise()[kind].astype(np.float32)
+    if ggml_type is GgmlType.F16:
+        weights = weights.clip(-65504, 65504)
+    assert quantise(weights, ggml_type) == gguf_bytes(weights, ggml_type)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, (2, 32), elements=st.floats(-60_000, 60_000, width=32)), st.sampled_from(GgmlType))
+def test_any_numbers_are_encoded_as_the_gguf_package_does(weights: np.ndarray, ggml_type: GgmlType) -> None:
+    assert quantise(weights, ggml_type) == gguf_bytes(weights, ggml_type)
+
+
+@pytest.mark.parametrize("ggml_type", GgmlType)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused(ggml_type: GgmlType, value: float) -> None:
+    weights = np.ones((3, 32), np.float32)
+    weights[1, 31] = value
+    with pytest.raises(ModelFileError, match="expected numbers only, found NaN or infinity"):
+        quantise(weights, ggml_type)
+
+
+@pytest.mark.parametrize(
+    ("ggml_type", "value"), [(GgmlType.F16, 70_000), (GgmlType.Q4_0, -600_000), (GgmlType.Q8_0, 9_000_000)]
+)
+def test_what_is_too_large_is_refused(ggml_type: GgmlType, value: float) -> None:
+    weights = np.ones((3, 32), np.float32)
+    weights[2, 5] = value
+    with pytest.raises(ModelFileError, match=f"{ggml_type.name} can hold, found {abs(value):,.0f}"):
+        quantise(weights, ggml_type)
 
 
 @given(hnp.arrays(np.uint16, st.integers(0, 50)))

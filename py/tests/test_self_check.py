@@ -69,6 +69,7 @@ def test_nothing_is_wrong_here(device: NativeDevice, serial: bool, cache_dtype: 
     ops = WebGpuOps(device, serial)
     before = device.memory.now
     assert check(ops, cache_dtype) == []
+    ops.end_of_filling()  # which is the loader's to say
     assert ops.plain == (set(FORMS) if serial else set())
     scratch = sum(n_bytes for n_bytes, _ in ops._pool.buffers())
     assert device.memory.now == before + scratch

@@ -5,11 +5,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voxtral.errors import ModelFileError
-from voxtral.shards import ByteSource, FileSource, MemorySource, ShardedCursor, open_model_files, shard_order
+from voxtral.shards import (
+    SHARD_NAME,
+    ByteSource,
+    FileSource,
+    MemorySource,
+    ShardedCursor,
+    open_model_files,
+    shard_order,
+)
 
 WHOLE = bytes(range(256)) * 4
 
@@ -68,6 +76,52 @@ def test_reading_past_the_end_is_one_sentence(tmp_path: Path, offset: int, n_byt
     for source in (MemorySource(WHOLE, "a.gguf"), FileSource(path), ShardedCursor(cut(WHOLE, [9, 700]))):
         with pytest.raises(ModelFileError, match="there are only 1024"):
             read(source, offset, n_bytes)
+
+
+ints = st.integers(-3, len(WHOLE) + 3) | st.sampled_from([-(2**63), 2**31, 2**60, 2**64])
+
+
+@settings(deadline=None, max_examples=300)
+@given(cuts, st.lists(st.tuples(st.sampled_from(["seek", "read", "read_at", "slices", "pieces_at"]), ints, ints)))
+def test_any_use_of_a_cursor_is_right_or_refused(cuts: list[int], uses: list[tuple[str, int, int]]) -> None:
+    async def use(cursor: ShardedCursor, what: str, offset: int, n_bytes: int) -> bytes | None:
+        if what == "seek":
+            cursor.seek(offset)
+            return None
+        if what == "read":
+            return await cursor.read(n_bytes)
+        if what == "read_at":
+            return await cursor.read_at(offset, n_bytes)
+        if what == "slices":
+            found = cursor.slices(offset, n_bytes)
+            return b"".join([await sources[shard].read_at(local, n) for shard, local, n in found])
+        return b"".join([piece.data for piece in await cursor.pieces_at(offset, n_bytes)])
+
+    sources = cut(WHOLE, cuts)
+    cursor = ShardedCursor(sources)
+    for what, offset, n_bytes in uses:
+        start = cursor.tell() if what == "read" else offset
+        n = 0 if what == "seek" else n_bytes
+        if start >= 0 and n >= 0 and start + n <= len(WHOLE):
+            found = asyncio.run(use(cursor, what, offset, n_bytes))
+            assert found == (None if what == "seek" else WHOLE[start : start + n])
+            assert what not in ("seek", "read") or cursor.tell() == start + n
+        else:
+            with pytest.raises(ModelFileError, match="there are only 1024"):
+                asyncio.run(use(cursor, what, offset, n_bytes))
+            assert what == "seek" or cursor.tell() == start or what != "read"
+
+
+@given(
+    st.lists(st.text(max_size=12) | st.from_regex(SHARD_NAME, fullmatch=True) | st.integers(0).map("shard-{}".format))
+)
+@example(["shard-" + 5000 * "1"])
+def test_any_names_are_put_in_order_or_refused(names: list[str]) -> None:
+    try:
+        ordered = shard_order(names)
+    except ModelFileError:
+        return
+    assert set(ordered) <= set(names)
 
 
 def test_a_file_that_shrinks_after_it_was_measured(tmp_path: Path) -> None:

@@ -1,75 +1,22 @@
-"""The worker on CPython: a host that is a list, and the real demo model."""
+"""The worker on CPython: a fake host, and the real demo model."""
 
 import asyncio
 import io
 import wave
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_host import ROOT, FakeHost
 
-from voxtral.errors import DeviceError, ModelFileError
 from voxtral.model.voxtral import Voxtral
-from voxtral.protocol import EVENTS
-from voxtral.shards import MemorySource
 from voxtral.worker import Worker
 
-ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "static" / "samples"
 MODEL_URL = "http://localhost/static/model/"
 
 
-class ListHost:
-    """Keeps what the worker posts; serves files of the checkout; has no GPU."""
-
-    def __init__(self) -> None:
-        self.messages = []
-        self.ports = {}
-        self.time_s = 0.0
-        self.arrived = asyncio.Event()
-
-    def post(self, message):
-        assert set(message) == {"type", *EVENTS[message["type"]]}
-        self.messages.append(message)
-        self.arrived.set()
-
-    def listen(self, port, on_samples):
-        self.ports[port] = on_samples
-
-    def samples(self, array):
-        return np.array(array, np.float32)
-
-    def content(self, buffer):
-        return bytes(buffer)
-
-    async def fetch(self, url):
-        path = ROOT / url.removeprefix("http://localhost/")
-        if not path.exists():
-            raise ModelFileError(f"{url}: not found (HTTP 404); check the address")
-        return path.read_bytes()
-
-    async def open_source(self, url):
-        return MemorySource(await self.fetch(url), url)
-
-    async def open_gpu(self):
-        raise DeviceError("this browser has no WebGPU")
-
-    def now_s(self):
-        self.time_s += 0.5
-        return self.time_s
-
-    def of(self, kind, session=None):
-        return [m for m in self.messages if m["type"] == kind and (session is None or m["session"] == session)]
-
-    async def until(self, kind, session=None, n=1):
-        while len(self.of(kind, session)) < n:
-            self.arrived.clear()
-            await asyncio.wait_for(self.arrived.wait(), 60)
-        return self.of(kind, session)[n - 1]
-
-
 def load(**changes):
-    options = {"model_url": MODEL_URL, "backend": None, "delay_ms": None, "left_pad_tokens": 32}
+    options = {"model_url": MODEL_URL, "files": None, "backend": None, "delay_ms": None, "left_pad_tokens": 32}
     return {"type": "load", **options, **changes}
 
 
@@ -88,7 +35,7 @@ def with_worker(scenario, **options):
     """Run scenario(host, worker) with the demo model loaded."""
 
     async def main():
-        host = ListHost()
+        host = FakeHost()
         worker = Worker(host)
         worker.receive(load(**options))
         await host.until("state", n=2)
@@ -122,7 +69,7 @@ def test_loading_reports_stages_then_what_the_model_is():
 
     messages = with_worker(scenario)
     stages = list(dict.fromkeys(m["stage"] for m in messages if m["type"] == "progress"))
-    assert stages == ["weights", "memory", "gpu", "warmup"]
+    assert stages == ["weights", "memory", "gpu"]
     for stage in stages:
         last = [m for m in messages if m["type"] == "progress" and m["stage"] == stage][-1]
         assert last["done"] == last["total"] > 0
@@ -133,7 +80,7 @@ def test_loading_reports_stages_then_what_the_model_is():
 
 
 def test_a_software_gpu_is_left_alone_unless_asked_for(device):
-    class SoftwareHost(ListHost):
+    class SoftwareHost(FakeHost):
         async def open_gpu(self):
             assert device.info.is_software
             return device
@@ -330,8 +277,8 @@ def test_an_empty_recording_says_so():
         ({"delay_ms": 500}, "480"),
         ({"left_pad_tokens": 1}, "left_pad_tokens"),
         ({"backend": "webgpu"}, "no WebGPU"),
-        ({"model_url": "http://localhost/static/model/nothing.gguf"}, "404"),
-        ({"model_url": "http://localhost/static/samples/"}, "static/samples/manifest.json"),
+        ({"model_url": "http://localhost/static/model/nothing.gguf"}, "nothing.gguf, the server answered 404"),
+        ({"model_url": "http://localhost/static/samples/"}, "static/samples"),
         ({"model_url": "http://localhost/nowhere/model.gguf"}, "tekken.json"),
     ],
 )
@@ -353,14 +300,30 @@ def test_a_load_that_cannot_work_is_one_sentence_and_another_may_follow(changes,
     assert text == "one four one seven"
 
 
-def test_a_second_model_is_refused_while_one_is_there():
+def test_another_model_takes_the_place_of_the_first_when_its_recordings_are_done():
     async def scenario(host, worker):
-        worker.receive(load())
-        return await host.until("error")
+        worker.receive(transcribe(1, "before.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        worker.receive(load(delay_ms=960))
+        worker.receive(transcribe(2, "after.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        await host.until("done", 2)
+        return host
 
-    error = with_worker(scenario)
+    host = with_worker(scenario)
+    assert [m["result"]["text"] for m in host.of("done")] == ["one four one seven"] * 2
+    order = [m["type"] for m in host.messages if m["type"] in ("ready", "done")]
+    assert order == ["ready", "done", "ready", "done"]
+    assert [m["delay_ms"] for m in host.of("ready")] == [480, 960]
+
+
+def test_a_recording_without_a_model_is_refused_in_a_sentence():
+    async def scenario(host, worker):
+        await host.until("refused")
+        worker.receive(transcribe(1, "early.wav", (SAMPLES / "digits_1.wav").read_bytes()))
+        return await host.until("error", 1)
+
+    error = with_worker(scenario, delay_ms=500)
+    assert error["sentence"] == "no model is loaded; load one, then try again"
     assert not error["fatal"]
-    assert "a model is loaded or on its way" in error["sentence"]
 
 
 def test_unknown_messages_are_refused_politely():

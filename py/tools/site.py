@@ -1,6 +1,7 @@
 """What the server has to offer: from an address to content, without any HTTP.
 
-Folders below fixed first segments (app, static, models, …), and the wheel, which exists in memory only.
+Folders below fixed first segments (app, static, models, …), and what exists in memory only: the wheel, and the
+service worker with its list of files.
 Nothing outside those folders is found, whatever the address looks like. Standard library only.
 """
 
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from tools.headers import COMMON_HEADERS
+from tools.precache import AT_THE_ROOT, PAGE, SERVICE_WORKER, Precache, assets
 from tools.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
 
 IMMUTABLE = "public, max-age=31536000, immutable"  # runtime addresses carry the version, so they never change
 REVALIDATE = "no-cache"
+
+NO_MODELS: dict[str, list[Any]] = {"files": [], "folders": []}
 
 MIME_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -67,6 +72,7 @@ class Site:
         self.folders = {name: folder.resolve() for name, folder in folders.items()}
         self.models = models.resolve() if models else None
         self.wheel = WheelBuilder()
+        self._precache = Precache()
 
     def find(self, address: str) -> Content:
         """The content behind a decoded path such as '/app/main.js'. Raises RefusedError."""
@@ -79,7 +85,12 @@ class Site:
 
     def _find(self, address: str) -> Content:
         if address == "/":
-            address = "/app/index.html"  # its links are relative to the root, as on a static host
+            address = f"/{PAGE}"
+        if address[1:] in AT_THE_ROOT:  # their links are relative to the root, as on a static host
+            return _from_file(self.folders["app"] / address[1:], REVALIDATE)
+        if address == f"/{SERVICE_WORKER}":
+            script = self._precache.service_worker(assets(self.wheel), COMMON_HEADERS)
+            return _in_memory(script, MIME_TYPES[".js"])
         top, slash, rest = address[1:].partition("/")
         if top == "dist" and rest == self.wheel.name:
             return _in_memory(self.wheel.content(), MIME_TYPES[".whl"])
@@ -93,13 +104,14 @@ class Site:
 
     def _find_model(self, rest: str) -> Content:
         if rest and not rest.endswith("/"):
-            if self.models is None:
+            if self.models is None and rest != "manifest.json":
                 raise RefusedError(HTTPStatus.NOT_FOUND)
-            path = _inside(self.models, rest)
-            if path.name != "manifest.json" or path.is_file():
-                return _from_file(path, REVALIDATE)
+            if self.models is not None:
+                path = _inside(self.models, rest)
+                if path.name != "manifest.json" or path.is_file():
+                    return _from_file(path, REVALIDATE)
             rest = rest.removesuffix("manifest.json")  # none written: what lies there is the manifest
-        listing: dict[str, Any] = {"files": [], "folders": []}
+        listing: dict[str, Any] = {**NO_MODELS}
         if self.models is not None:
             folder = _inside(self.models, rest)
             if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The command line: transcribe files, print token ids, look into a model file.
+"""The command line: transcribe files, print token ids, measure; `model_commands` has those that deal with model files.
 
 Composition root on CPython. Anything a user did wrong is one sentence on stderr and exit code 1; with
 several files the others are still transcribed.
@@ -25,22 +25,18 @@ from voxtral.audio_file import read_audio
 from voxtral.bench.rendering import render
 from voxtral.bench.report import LoadTimes, Subject, measure
 from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
-from voxtral.download import fetch
 from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralError
-from voxtral.gguf import read_index
 from voxtral.model.layers import AnyOps
 from voxtral.model.voxtral import Voxtral
-from voxtral.model_files import check_files, join, split, write_manifest
+from voxtral.model_commands import add_model_commands
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
-from voxtral.quant import GgmlType
-from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
 from voxtral.shards import ShardedCursor, open_model_files
 from voxtral.sound import audible
 from voxtral.tekken import Tekken
+from voxtral.terminal import say
 from voxtral.transcription import Transcription
-from voxtral.weights import read_config
 
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "static" / "model"
 
@@ -51,10 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be bytes that are no text
     try:
-        exit_code: int = asyncio.run(options.command(options))
+        result = options.command(options)
+        exit_code: int = asyncio.run(result) if asyncio.iscoroutine(result) else result
         return exit_code
     except VoxtralError as error:
-        print(f"voxtral: {error}", file=sys.stderr)
+        say(str(error))
         return 1
     except BrokenPipeError:  # the reader went away, as `| head` does; do not let the exit's flush complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,13 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_engine_options(tokens)
     tokens.set_defaults(command=_tokens)
 
-    make_random = commands.add_parser("make-random", help="write a model with random weights, for speed tests")
-    make_random.add_argument("--preset", choices=PRESETS, default="4b")
-    make_random.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
-    make_random.add_argument("--seed", type=int, default=1, metavar="N")
-    make_random.add_argument("--shard-mb", type=int, default=512, metavar="N", help="1…512, size of a shard in MiB")
-    make_random.set_defaults(command=_make_random)
-
     bench = commands.add_parser("bench", help="measure how fast a model runs here")
     bench.add_argument("--model", type=Path, metavar="PATH", help=".gguf, or a folder with shards; default: the demo")
     bench.add_argument("--backend", choices=("webgpu", "numpy"), help="default: the better one here")
@@ -95,32 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--chromium", metavar="COMMAND", help="with --browser: starts it; the address is added")
     bench.set_defaults(command=_bench)
 
-    fetch_ = commands.add_parser("fetch", help="bring a model's files into a folder")
-    fetch_.add_argument("folder", type=Path, metavar="DIR", help="what is there already is not fetched again")
-    fetch_.add_argument(
-        "--from", dest="address", required=True, metavar="URL", help="where manifest.json or shards lie"
-    )
-    fetch_.set_defaults(command=_fetch)
-
-    split_ = commands.add_parser("split", help="cut a .gguf file into shards")
-    split_.add_argument("model", type=Path, metavar="M.gguf")
-    split_.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
-    split_.add_argument("--shard-mb", type=int, default=512, metavar="N", help="1…512, size of a shard in MiB")
-    split_.set_defaults(command=_split)
-
-    join_ = commands.add_parser("join", help="put a folder's shards together")
-    join_.add_argument("folder", type=Path, metavar="DIR")
-    join_.add_argument("--out", type=Path, required=True, metavar="M.gguf", help="a new file")
-    join_.set_defaults(command=_join)
-
-    manifest = commands.add_parser("manifest", help="list a model's files with their SHA-256 in manifest.json")
-    manifest.add_argument("folder", type=Path, metavar="DIR")
-    manifest.add_argument("--check", action="store_true", help="compare them with the list that is there instead")
-    manifest.set_defaults(command=_manifest)
-
-    inspect = commands.add_parser("inspect", help="what a model file holds")
-    inspect.add_argument("model", type=Path, metavar="M.gguf|DIR")
-    inspect.set_defaults(command=_inspect)
+    add_model_commands(commands)
     return parser
 
 
@@ -141,7 +106,7 @@ async def _transcribe(options: argparse.Namespace) -> int:
         try:
             await _transcribe_file(file, model, tekken, streaming, options.json)
         except VoxtralError as error:
-            print(f"voxtral: {error}", file=sys.stderr)
+            say(str(error))
             n_failed += 1
     return 1 if n_failed else 0
 
@@ -152,7 +117,7 @@ async def _transcribe_file(
     samples, notices = read_audio(file)
     samples, raised = audible(samples, str(file))
     for sentence in notices + raised:
-        print(f"voxtral: {sentence}", file=sys.stderr)
+        say(sentence)
     started = time.perf_counter()
     transcription = Transcription(model, tekken, streaming)
     await transcription.feed(samples)
@@ -219,17 +184,13 @@ def _bench_in_browser(options: argparse.Namespace) -> dict[str, Any]:
 
     command = shlex.split(options.chromium) if options.chromium else None
     try:
-        return bench_in_browser(options.model, options.backend, command, _say)
+        return bench_in_browser(options.model, options.backend, command, say)
     except BrowserError as error:
         raise DeviceError(str(error)) from error
 
 
-def _say(line: str) -> None:
-    print(f"voxtral: {line}", file=sys.stderr, flush=True)
-
-
 async def _tell(what: str) -> None:
-    _say(f"measuring {what}")
+    say(f"measuring {what}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -259,74 +220,6 @@ def _peak_memory_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-async def _inspect(options: argparse.Namespace) -> int:
-    source, _ = open_model_files(options.model)
-    index = await read_index(source)
-    print(f"{source.name}: GGUF version {index.version}, {source.n_bytes:,} bytes, {len(index.tensors)} tensors")
-    for key, value in index.metadata.items():
-        print(f"  {key} = {value}")
-    try:
-        config = read_config(index)
-        print(f"  encoder: {config.encoder}\n  decoder: {config.decoder}")
-    except ModelFileError as error:
-        print(f"  not a Voxtral Realtime network: {error}")
-    for tensor in index.tensors.values():
-        name = GgmlType(tensor.ggml_type).name if tensor.ggml_type in set(GgmlType) else f"type {tensor.ggml_type}"
-        shape = " x ".join(map(str, tensor.shape))
-        print(f"  {tensor.offset:>12}  {tensor.n_bytes:>12}  {name:<5} {shape:<18} {tensor.name}")
-    return 0
-
-
-async def _make_random(options: argparse.Namespace) -> int:
-    _list_files(make_random(PRESETS[options.preset], options.out, options.seed, _shard_bytes(options)))
-    return 0
-
-
-async def _fetch(options: argparse.Namespace) -> int:
-    _list_files(fetch(options.address, options.folder, lambda _name, done, total: _percent(done, total)))
-    return 0
-
-
-async def _split(options: argparse.Namespace) -> int:
-    _list_files(split(options.model, options.out, _shard_bytes(options), _percent))
-    return 0
-
-
-async def _join(options: argparse.Namespace) -> int:
-    join(options.folder, options.out, _percent)
-    _list_files([options.out])
-    return 0
-
-
-async def _manifest(options: argparse.Namespace) -> int:
-    if not options.check:
-        for file in write_manifest(options.folder, _percent):
-            print(f"{file.sha256}  {file.n_bytes:>13,}  {file.name}")
-        return 0
-    wrong = check_files(options.folder, _percent)
-    for sentence in wrong:
-        _say(sentence)
-    return 1 if wrong else 0
-
-
-def _shard_bytes(options: argparse.Namespace) -> int:
-    if not 1 <= options.shard_mb <= 512:
-        raise ConfigError(f"--shard-mb must be from 1 to 512, got {options.shard_mb}")
-    return int(options.shard_mb) << 20
-
-
-def _list_files(paths: Sequence[Path]) -> None:
-    for path in paths:
-        print(f"{path}: {path.stat().st_size:,} bytes")
-
-
-def _percent(done: int, total: int) -> None:
-    """Progress, where a person looks on."""
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{100 * done // max(total, 1):3} % of {total / 1e6:,.0f} MB", end=end, file=sys.stderr, flush=True)
-
-
 # -- composition ------------------------------------------------------------------------------------
 async def _load(options: argparse.Namespace) -> tuple[Voxtral, Tekken]:
     source, tekken_path = open_model_files(options.model)
@@ -339,7 +232,7 @@ async def _load(options: argparse.Namespace) -> tuple[Voxtral, Tekken]:
 async def _load_model(options: argparse.Namespace, source: ShardedCursor) -> Voxtral:
     model = await Voxtral.load(await _open_ops(options.backend), source)
     for sentence in model.replaced:
-        _say(sentence)
+        say(sentence)
     return model
 
 
@@ -364,5 +257,5 @@ async def _open_ops(backend: str | None) -> AnyOps:
         if backend == "webgpu":
             sentence = f"{reason}; install it with `pip install 'voxtral[gpu]'`, or use --backend numpy"
             raise DeviceError(sentence) from error
-        print(f"voxtral: computing on the CPU with numpy, because {reason}", file=sys.stderr)
+        say(f"computing on the CPU with numpy, because {reason}")
         return ReferenceOps()

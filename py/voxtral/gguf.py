@@ -1,13 +1,15 @@
-"""The header of a GGUF file: metadata and where each tensor lies, read from any ByteSource.
+"""The header of a GGUF file: metadata and where each tensor lies; read from any ByteSource, and made.
 
     magic, version, counts | metadata | tensor table | zeros up to the alignment | data
 
 Little-endian, versions 2 and 3. Only the header is read, a piece at a time, so 2.5 GB of weights cost
-nothing here. Nothing in the file is believed before it is compared with the file's size.
+nothing here. Nothing in the file is believed before it is compared with the file's size: no claim of a hostile file
+takes memory, only what is there does, and that is limited (MAX_HEADER_BYTES of it, MAX_VALUES small objects).
 """
 
 import math
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,16 +23,18 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 FIRST_READ_BYTES = 256 * 1024  # the 4B file's header takes 76 KB
-MAX_HEADER_BYTES = 32 * 1024 * 1024
+MAX_HEADER_BYTES = 8 * 1024 * 1024
 MAX_ENTRIES = 1 << 16  # of metadata, and of tensors
 MAX_DIMS = 4
 MAX_NESTING = 4  # of arrays in metadata
+MAX_VALUES = 1 << 18  # in all arrays of the metadata
+MAX_NAME_BYTES = 1024  # of a key or a tensor; it is to fit into a sentence
 MIN_METADATA_BYTES = 8 + 4 + 1  # key length, type, value
 MIN_TENSOR_BYTES = 8 + 4 + 4 + 8  # name length, n_dims, type, offset
 
 # Metadata value types with a fixed size, as numpy names them.
 SCALARS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
-STRING, ARRAY = 8, 9
+UINT32, STRING, ARRAY = 4, 8, 9
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,45 @@ class GgufIndex:
 
 async def read_index(source: ByteSource) -> GgufIndex:
     """Read the header. Raises ModelFileError if the file is not a whole, sound GGUF file."""
-    data = b""
     n_wanted = min(FIRST_READ_BYTES, source.n_bytes)
     while True:
-        data += await source.read_at(len(data), n_wanted - len(data))
         try:
-            return _HeaderReader(data, source).index()
+            return _HeaderReader(await source.read_at(0, n_wanted), source).index()
         except _HeaderGoesOnError as goes_on:
             n_wanted = min(source.n_bytes, max(2 * n_wanted, goes_on.n_bytes))
+
+
+def header_bytes(metadata: Mapping[str, str | int], tensors: Iterable[tuple[str, tuple[int, ...], GgmlType]]) -> bytes:
+    """The header of a file with these tensors one after the other, each padded to the alignment, and so is the header.
+
+    Metadata: texts and unsigned 32-bit numbers. tensors: name, shape in PyTorch's order, type.
+    """
+    table, offset, n_tensors = b"", 0, 0
+    for name, shape, kind in tensors:
+        sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
+        table += _string_bytes(name) + sizes + struct.pack("<IQ", kind, offset)
+        offset += padded(kind.n_bytes(math.prod(shape)))
+        n_tensors += 1
+    values = b"".join(_string_bytes(key) + _value_bytes(value) for key, value in metadata.items())
+    header = MAGIC + struct.pack("<IQQ", VERSIONS[-1], n_tensors, len(metadata)) + values + table
+    return header.ljust(padded(len(header)), b"\0")
+
+
+def padded(n_bytes: int) -> int:
+    """The next multiple of the alignment."""
+    return n_bytes + -n_bytes % DEFAULT_ALIGNMENT
+
+
+def _string_bytes(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _value_bytes(value: str | int) -> bytes:
+    """Type and value of a metadata entry."""
+    if isinstance(value, str):
+        return struct.pack("<I", STRING) + _string_bytes(value)
+    return struct.pack("<II", UINT32, value)
 
 
 class _HeaderGoesOnError(Exception):
@@ -100,13 +135,14 @@ class _HeaderReader:
         self._n_file_bytes = source.n_bytes
         self._name = source.name
         self._position = 0
+        self._n_values = 0
 
     def index(self) -> GgufIndex:
         version = self._version()
         n_tensors, n_metadata = self._unpack("<QQ")
         self._require_count("tensors", n_tensors, MIN_TENSOR_BYTES)
         self._require_count("metadata entries", n_metadata, MIN_METADATA_BYTES)
-        metadata = dict(self._metadata_entry() for _ in range(n_metadata))
+        metadata = self._metadata(n_metadata)
         entries = [self._entry() for _ in range(n_tensors)]
         alignment = self._alignment(metadata)
         data_start = self._position + -self._position % alignment
@@ -128,10 +164,15 @@ class _HeaderReader:
             raise self._error(f"expected GGUF version 2 or 3, little-endian, found {found_version}; convert it again")
         return int(version)
 
-    def _metadata_entry(self) -> tuple[str, Any]:
-        key = self._string("a metadata key")
-        (kind,) = self._unpack("<I")
-        return key, self._value(kind, key, nesting=0)
+    def _metadata(self, n_entries: int) -> dict[str, Any]:
+        metadata: dict[str, Any] = {}
+        for _ in range(n_entries):
+            key = self._short_string("a metadata key")
+            if key in metadata:
+                raise self._error(f"metadata {key!r} is listed twice; the file is damaged")
+            (kind,) = self._unpack("<I")
+            metadata[key] = self._value(kind, key, nesting=0)
+        return metadata
 
     def _value(self, kind: int, key: str, nesting: int) -> Any:
         if kind in SCALARS:
@@ -142,13 +183,15 @@ class _HeaderReader:
             what = f"type {kind}" if kind != ARRAY else f"arrays nested more than {MAX_NESTING} deep"
             raise self._error(f"metadata {key!r} at byte {self._position}: expected a GGUF value, found {what}")
         element_kind, n_elements = self._unpack("<IQ")
+        element_bytes = np.dtype(SCALARS[element_kind]).itemsize if element_kind in SCALARS else 8
+        self._require_count(f"elements in metadata {key!r}", n_elements, element_bytes, MAX_VALUES - self._n_values)
+        self._n_values += n_elements
         if element_kind in SCALARS:
             return self._scalars(element_kind, n_elements)
-        self._require_count(f"elements in metadata {key!r}", n_elements, 8, MAX_HEADER_BYTES)
         return [self._value(element_kind, key, nesting + 1) for _ in range(n_elements)]
 
     def _entry(self) -> _Entry:
-        name = self._string("a tensor name")
+        name = self._short_string("a tensor name")
         (n_dims,) = self._unpack("<I")
         if not 1 <= n_dims <= MAX_DIMS:
             raise self._error(f"tensor {name!r}: expected 1 to {MAX_DIMS} dimensions, found {n_dims}")
@@ -177,7 +220,7 @@ class _HeaderReader:
     def _alignment(self, metadata: dict[str, Any]) -> int:
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or not 8 <= alignment <= 65536 or alignment & (alignment - 1):
-            raise self._error(f"expected general.alignment to be a power of two from 8, found {alignment!r}")
+            raise self._error(f"expected general.alignment to be a power of two from 8, found {alignment!r:.80}")
         return alignment
 
     def _check_layout(self, tensors: list[TensorInfo], data_start: int, alignment: int) -> None:
@@ -221,7 +264,9 @@ class _HeaderReader:
                 "the file is truncated or damaged, download it again"
             )
         if n > limit:
-            raise self._error(f"the header claims {n} {what}, expected at most {limit}; the file is damaged")
+            raise self._error(
+                f"the header claims {n} {what}, expected at most {limit}; it is damaged, or another model"
+            )
 
     def _take(self, n_bytes: int, what: str = "the header") -> int:
         """Step over n_bytes; returns where they begin."""
@@ -242,8 +287,20 @@ class _HeaderReader:
     def _unpack(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack_from(layout, self._data, self._take(struct.calcsize(layout)))
 
+    def _short_string(self, what: str) -> str:
+        (n_bytes,) = self._unpack("<Q")
+        if n_bytes > MAX_NAME_BYTES:
+            raise self._error(
+                f"{what} at byte {self._position} claims to take {n_bytes} bytes, expected at most {MAX_NAME_BYTES}; "
+                "the file is damaged"
+            )
+        return self._text(n_bytes, what)
+
     def _string(self, what: str) -> str:
         (n_bytes,) = self._unpack("<Q")
+        return self._text(n_bytes, what)
+
+    def _text(self, n_bytes: int, what: str) -> str:
         start = self._take(n_bytes, what)
         return self._data[start : start + n_bytes].decode(errors="replace")
 

@@ -19,8 +19,11 @@ from voxtral.errors import ModelFileError
 from voxtral.shards import weight_names
 
 MANIFEST = "manifest.json"
+RECORD = "record.json"  # of a folder that was fetched: records.py
+BEGUN = ".part"  # what is not whole yet is called NAME.part
 READ_BYTES = 4 << 20
 SHA256 = re.compile("[0-9a-f]{64}")
+MOST_NAME_BYTES = 200  # file systems take 255, a begun file's name is longer
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 Tell = Callable[[int, int], None]  # bytes done, and in total
@@ -39,7 +42,7 @@ def split(whole: Path, folder: Path, shard_bytes: int, tell: Tell) -> list[Path]
 
     Raises ModelFileError.
     """
-    with _explaining(whole):
+    with explaining(whole):
         total = whole.stat().st_size
     _require_empty(folder)
     n_shards = -(-total // shard_bytes)
@@ -47,10 +50,10 @@ def split(whole: Path, folder: Path, shard_bytes: int, tell: Tell) -> list[Path]
         raise ModelFileError(f"{whole}: {n_shards} shards are more than {len(LETTERS) ** 2}; make them larger")
     shards = [folder / shard_name(i) for i in range(n_shards)]
     done = 0
-    with _explaining(whole), whole.open("rb") as source:
+    with explaining(whole), whole.open("rb") as source:
         for shard in shards:
             n_bytes = min(shard_bytes, total - done)
-            with _complete(shard) as target:
+            with complete_file(shard) as target:
                 for part in _parts(source, n_bytes, whole):
                     target.write(part)
                     done += len(part)
@@ -65,14 +68,14 @@ def shard_name(i: int) -> str:
 
 def join(folder: Path, whole: Path, tell: Tell) -> list[Path]:
     """Put a folder's shards together into one file, which must be new; returns the shards. Raises ModelFileError."""
-    with _explaining(folder):
+    with explaining(folder):
         names = [path.name for path in folder.iterdir() if path.is_file()]
     shards = [folder / name for name in weight_names(names, str(folder))]
     if whole.exists():
         raise ModelFileError(f"{whole}: expected a new file, one is there already; delete it, or choose another name")
-    with _explaining(folder):
+    with explaining(folder):
         total, done = sum(shard.stat().st_size for shard in shards), 0
-        with _complete(whole) as target:
+        with complete_file(whole) as target:
             for shard in shards:
                 with shard.open("rb") as source:
                     for part in _parts(source, shard.stat().st_size, shard):
@@ -83,10 +86,10 @@ def join(folder: Path, whole: Path, tell: Tell) -> list[Path]:
 
 
 def write_manifest(folder: Path, tell: Tell) -> list[Listed]:
-    """List every file of a folder, but hidden ones, in its manifest.json. Raises ModelFileError."""
-    with _explaining(folder):
+    """List every file of a folder, but hidden and begun ones, in its manifest.json. Raises ModelFileError."""
+    with explaining(folder):
         visible = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-        paths = sorted(path for path in visible if path.name != MANIFEST)
+        paths = sorted(path for path in visible if path.name not in (MANIFEST, RECORD) and path.suffix != BEGUN)
         weight_names([path.name for path in paths], str(folder))  # or it is no model's folder
         total, done = sum(path.stat().st_size for path in paths), 0
         files = []
@@ -95,7 +98,7 @@ def write_manifest(folder: Path, tell: Tell) -> list[Listed]:
             files.append(Listed(path.name, n_bytes, found))
             done += n_bytes
         entries = [file._asdict() for file in files]
-        with _complete(folder / MANIFEST) as target:
+        with complete_file(folder / MANIFEST) as target:
             target.write((json.dumps({"files": entries}, indent=1) + "\n").encode())
     return files
 
@@ -103,7 +106,7 @@ def write_manifest(folder: Path, tell: Tell) -> list[Listed]:
 def check_files(folder: Path, tell: Tell) -> list[str]:
     """What is not as the folder's manifest.json says, a sentence each. Raises ModelFileError if there is none."""
     path = folder / MANIFEST
-    with _explaining(path):
+    with explaining(path):
         files = parse_manifest(path.read_bytes(), str(path))
     total, done, wrong = sum(file.n_bytes or 0 for file in files), 0, []
     for file in files:
@@ -129,6 +132,11 @@ def parse_manifest(data: bytes, where: str) -> list[Listed]:
         raise ModelFileError(
             f"{where}: expected JSON with a list of files by name; write it anew, or name the .gguf file"
         ) from error
+    return require_listed(files, where)
+
+
+def require_listed(files: list[Listed], where: str) -> list[Listed]:
+    """The same list, if names, sizes and sums are what they should be. Raises ModelFileError, naming `where`."""
     for file in files:
         if problem := _problem(file):
             raise ModelFileError(f"{where}: expected {problem}, found {str(file.name)[:80]!r} with {file[1:]!r:.120}")
@@ -139,14 +147,19 @@ def parse_manifest(data: bytes, where: str) -> list[Listed]:
 
 def _problem(file: Listed) -> str:
     """What a file of a manifest should be and is not, or nothing: names come from outside and become paths."""
-    name = file.name
-    if not isinstance(name, str) or name in ("", ".", "..") or any(c in "/\\\0" or not c.isprintable() for c in name):
+    if not isinstance(file.name, str) or not is_file_name(file.name):
         return "the plain name of a file"
     if file.n_bytes is not None and (type(file.n_bytes) is not int or not 0 <= file.n_bytes < 1 << 53):
         return "a size in bytes"
     if file.sha256 is not None and not (isinstance(file.sha256, str) and SHA256.fullmatch(file.sha256)):
         return "a SHA-256 in 64 hexadecimal digits"
     return ""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether it names a file in a folder, and nothing else anywhere."""
+    is_short = 0 < len(name.encode(errors="replace")) <= MOST_NAME_BYTES
+    return is_short and name not in (".", "..") and all(c not in "/\\" and c.isprintable() for c in name)
 
 
 def digest(path: Path, tell: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
@@ -175,14 +188,14 @@ def _parts(source: IO[bytes], n_bytes: int, path: Path) -> Iterator[bytes]:
 
 
 def _require_empty(folder: Path) -> None:
-    with _explaining(folder):
+    with explaining(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ModelFileError(f"{folder}: expected an empty folder or a new one, found files in it; choose another")
 
 
 @contextlib.contextmanager
-def _explaining(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
     """Make a sentence of what the system refuses."""
     try:
         yield
@@ -192,9 +205,9 @@ def _explaining(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _complete(path: Path) -> Iterator[IO[bytes]]:
+def complete_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes its name when the block has ended well, and leaves nothing behind when not."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + BEGUN)
     try:
         with part.open("wb") as file:
             yield file

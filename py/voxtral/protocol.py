@@ -8,9 +8,10 @@ The page transfers ArrayBuffers and ports; it never sends Python anything else b
 from typing import Final
 
 REQUESTS: Final[dict[str, tuple[str, ...]]] = {
-    # model_url: .gguf or folder with a manifest.json, absolute (a blob worker knows no page to start from);
+    # model_url: a source (sources.py), addresses absolute (a blob worker knows no page to start from), or "stored:KEY",
+    # or null for the File objects in files; a model that is loaded and idle makes room for it;
     # backend: "webgpu", "numpy" or null for the best there is; the numbers: null for the defaults
-    "load": ("model_url", "backend", "delay_ms", "left_pad_tokens"),
+    "load": ("model_url", "files", "backend", "delay_ms", "left_pad_tokens"),
     # port: MessagePort on which mono Float32Array blocks arrive, an empty one last; sample_rate: theirs, in Hz
     "listen": ("session", "port", "sample_rate"),
     "stop": ("session",),
@@ -19,17 +20,30 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
     "cancel": ("session",),
     # effort: how thoroughly to measure, a name in bench/effort.py or null for what suits the device
     "bench": ("session", "effort"),
+    # what there is to load: answered by `models`, as is each request below once it has changed that
+    # server: address of the folder of models that the page's own server may offer, or null
+    "list_models": ("server",),
+    # keep a model: source is where its files lie (sources.py), or null for the File objects in files;
+    # a download that was paused or broke off goes on
+    "fetch": ("source", "files"),
+    "pause": ("key",),
+    # stop a download and delete what has come
+    "discard": ("key",),
+    "verify": ("key",),
+    "delete": ("key",),
+    # answered by `exported`
+    "export": ("key",),
 }
 
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # state: loading, ready, listening, transcribing, failed
     "state": ("state",),
-    # stage: weights (bytes on their way to the device), memory (bytes of all else there), gpu (programs compiled),
-    # warmup (tokens of the silent prefix)
+    # stage: weights (bytes on their way to the device), memory (bytes of all else there), gpu (programs compiled)
     "progress": ("stage", "done", "total"),
     # backend: webgpu or numpy; adapter: name for people; is_software: the GPU here is a CPU pretending (numpy is
     # faster then, and taken unless webgpu was asked for); vocabulary: list of words, or null for an open one
-    # replaced: kernels that compute nonsense on this GPU, a sentence each
+    # replaced: kernels that compute nonsense on this GPU, a sentence each; weights_bytes in weights_s: from where they
+    # lay to the device
     "ready": (
         "backend",
         "adapter",
@@ -40,6 +54,8 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
         "vocabulary",
         "delay_ms",
         "left_pad_tokens",
+        "weights_bytes",
+        "weights_s",
     ),
     # no model was loaded, nothing of it is kept, and another `load` may follow; can_insist: with backend "webgpu" it
     # would be, only far too slow
@@ -55,6 +71,19 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # result: {file, text, words, audio_s, wall_s, rtf, tokens}, or the report of a bench (bench/report.py)
     "done": ("session", "result"),
     "cancelled": ("session",),
+    # stored: [{key, title, source, n_bytes, total_bytes, is_whole, is_active, saved_at}], saved_at in ms since 1970;
+    # offered: [{title, source, n_bytes}] by the page's server; quota_bytes, used_bytes: of this site's storage, or null
+    "models": ("stored", "offered", "quota_bytes", "used_bytes"),
+    # stage: waiting (another tab is at it), listing, download, verify; bytes_per_s, seconds_left: null while unknown
+    "fetching": ("key", "title", "stage", "done", "total", "bytes_per_s", "seconds_left"),
+    # the model is whole and verified
+    "fetched": ("key",),
+    # what came is kept; can_stream: it would fit the GPU without being stored
+    "fetch_failed": ("key", "source", "sentence", "can_stream"),
+    # problems: a sentence for each damaged file, which is then fetched again by `fetch`
+    "verified": ("key", "problems"),
+    # files: [{name, blob}], a Blob that lies on the disk
+    "exported": ("key", "files"),
     # session is null when no session is concerned; fatal: the worker cannot go on
     "error": ("session", "sentence", "fatal"),
 }

@@ -1,4 +1,4 @@
-"""GGML tensor types we read: sizes, decoding to float32, and the GPU's layout of Q4_0.
+"""GGML tensor types we read and write: sizes, decoding to float32 and back, and the GPU's layout of Q4_0.
 
 A Q4_0 block is 18 bytes for 32 weights: an f16 scale d (may be negative), then 16 bytes whose low
 nibbles are weights 0…15 and high nibbles weights 16…31; weight = (nibble - 8) d. A Q8_0 block is 34
@@ -90,6 +90,54 @@ def dequantise(raw: bytes, ggml_type: int, n_elements: int) -> NDArray[np.float3
         integers = (nibbles.astype(np.int8) - np.int8(8)).reshape(-1, WEIGHTS_PER_BLOCK)
     with np.errstate(invalid="ignore"):  # a damaged file may hold an infinite scale
         return (integers * scales).reshape(-1)
+
+
+def quantise(weights: NDArray[np.float32], ggml_type: GgmlType) -> bytes:
+    """float32 weights, whole blocks of them, as this type has them; bit by bit what GGML makes of them.
+
+    Raises ModelFileError where a weight is not a number, or too large for the type.
+    """
+    if not np.isfinite(weights).all():
+        raise ModelFileError("expected numbers only, found NaN or infinity")
+    if ggml_type is GgmlType.F32:
+        return weights.astype("<f4", copy=False).tobytes()
+    with np.errstate(all="ignore"):  # what does not fit is found below; what is too small becomes zero
+        if ggml_type is GgmlType.F16:
+            halves = weights.astype("<f2")
+            raw = halves.tobytes()
+        else:
+            blocks = weights.reshape(-1, WEIGHTS_PER_BLOCK)
+            scales, integers = (_q4_0 if ggml_type is GgmlType.Q4_0 else _q8_0)(blocks)
+            halves = scales.astype("<f2")
+            raw = np.concatenate([halves.view(np.uint8), integers], axis=1).tobytes()
+    if not np.isfinite(halves).all():
+        raise ModelFileError(f"expected numbers that {ggml_type.name} can hold, found {np.abs(weights).max():,.0f}")
+    return raw
+
+
+def _q4_0(blocks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Scales [n, 1] and nibbles [n, 16]: the weight of the largest size becomes -8, whatever its sign."""
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1, keepdims=True), axis=1)
+    scales = largest / np.float32(-8)
+    levels = blocks * _inverse(scales)
+    levels += np.float32(8.5)
+    nibbles = np.minimum(levels.astype(np.uint8), np.uint8(15))  # all are from 0 to 16.5
+    half = WEIGHTS_PER_BLOCK // 2
+    return scales, nibbles[:, :half] | nibbles[:, half:] << np.uint8(4)
+
+
+def _q8_0(blocks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Scales [n, 1] and bytes [n, 32]: the weight of the largest size becomes 127 or -127."""
+    scales = np.abs(blocks).max(axis=1, keepdims=True) / np.float32(127)
+    levels = blocks * _inverse(scales)
+    whole = np.trunc(levels)
+    whole += np.trunc((levels - whole) * 2)  # halves away from zero
+    return scales, whole.astype(np.int8).view(np.uint8)
+
+
+def _inverse(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / scales, and 0 for 0."""
+    return np.where(scales == 0, np.float32(0), np.float32(1) / scales)
 
 
 def repack_q4_0(raw: bytes, n_cols: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

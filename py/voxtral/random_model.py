@@ -1,13 +1,12 @@
 """Networks with random weights in the real file layout: full size without the real weights.
 
 They say nothing, but they load, fit and run as the real ones do: same tensors, types, shards and byte counts. Scales
-are chosen so that activations stay near 1 and the most likely token varies. Needs the package `gguf`.
+are chosen so that activations stay near 1 and the most likely token varies.
 """
 
 import base64
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,9 @@ from voxtral.config import (
     ModelConfig,
 )
 from voxtral.errors import ConfigError
+from voxtral.gguf import header_bytes, padded
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
-from voxtral.weights import ADA_DOWN, TOKEN_EMBEDDINGS, metadata, tensor_shapes
+from voxtral.weights import ADA_DOWN, ARCHITECTURE, TOKEN_EMBEDDINGS, metadata, tensor_shapes, tensor_types
 
 FULL = ModelConfig(EncoderConfig(), DecoderConfig())
 PRESETS = {
@@ -42,7 +42,6 @@ PRESETS = {
     ),
 }
 SHARD_BYTES = 512 << 20  # as `split -b 512m` cuts
-ALIGNMENT = 32
 BLOCKS_AT_ONCE = 1 << 20  # 18 MB
 NIBBLE_STD = 4.61  # of q - 8, q uniform over 0 … 15
 SPECIAL_NAMES = {
@@ -78,33 +77,19 @@ def make_random(config: ModelConfig, folder: Path, seed: int = 1, shard_bytes: i
 def _write_gguf(config: ModelConfig, rng: np.random.Generator, out: "_ShardWriter") -> None:
     out.write(header(config))
     for name, shape in tensor_shapes(config):
-        out.pad()
         for data in _matrix(name, shape, rng) if len(shape) == 2 else [_floats(name, shape, rng)]:
             out.write(data.tobytes())
-    out.pad()
+        out.pad()
 
 
 def header(config: ModelConfig) -> bytes:
-    """Magic, metadata and tensor table, by the reference library."""
-    try:
-        from gguf import GGMLQuantizationType, GGUFWriter
-    except ImportError as error:
-        raise ConfigError("random models need the package gguf; run `pip install gguf==0.19.0`") from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "header"
-        writer = GGUFWriter(path, "voxtral")
-        writer.add_name("Voxtral with random weights")
-        for key, value in metadata(config).items():
-            writer.add_uint32(key, value)
-        for name, shape in tensor_shapes(config):
-            kind = GgmlType.Q4_0 if len(shape) == 2 else GgmlType.F32
-            n_bytes = kind.n_bytes(math.prod(shape))
-            writer.add_tensor_info(name, shape, np.dtype(np.float32), n_bytes, GGMLQuantizationType(kind))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        writer.close()
-        return path.read_bytes()
+    """Magic, metadata and tensor table."""
+    about: dict[str, str | int] = {
+        "general.architecture": ARCHITECTURE,
+        "general.name": "Voxtral with random weights",
+        **metadata(config),
+    }
+    return header_bytes(about, tensor_types(config, GgmlType.Q4_0))
 
 
 def _matrix(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Iterator[NDArray[np.void]]:
@@ -206,7 +191,7 @@ class _ShardWriter:
             view = view[room:]
 
     def pad(self) -> None:
-        self.write(bytes(-self._n_bytes % ALIGNMENT))
+        self.write(bytes(padded(self._n_bytes) - self._n_bytes))
 
     def _next(self) -> None:
         if self._file:

@@ -19,7 +19,7 @@ from voxtral.errors import ModelFileError
 
 DEVICE_ALIGNMENT = 4  # bytes; of what can be written to a GPU buffer
 
-SHARD_NAME = re.compile(r"(?P<stem>shard-|.+\.gguf[.-](?:part[.-]?)?)(?P<index>[a-z]{2,4}|\d+)")
+SHARD_NAME = re.compile(r"(?P<stem>shard-|.+\.gguf[.-](?:part[.-]?)?)(?P<index>[a-z]{2,4}|\d{1,9})")
 
 
 class Piece(NamedTuple):
@@ -27,6 +27,11 @@ class Piece(NamedTuple):
 
     n_bytes: int
     data: Any  # bytes, or in the browser a typed array that never enters Python's memory
+
+    def in_python(self) -> bytes:
+        """A copy in Python's memory."""
+        data: bytes = self.data if isinstance(self.data, bytes) else self.data.to_bytes()
+        return data
 
 
 class ByteSource(Protocol):

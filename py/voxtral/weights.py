@@ -35,6 +35,7 @@ ADAPTER_IN = ADAPTER + "0.weight"
 ADAPTER_OUT = ADAPTER + "2.weight"
 ADA_DOWN = "ada_rms_norm_t_cond.0.weight"
 ADA_UP = "ada_rms_norm_t_cond.2.weight"
+ARCHITECTURE = "voxtral"  # metadata general.architecture
 CONV_KERNEL = 3
 MOST_BYTES = 16 << 20  # that are asked for at once: what is read goes through a buffer of that size
 MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged file
@@ -83,6 +84,12 @@ def tensor_shapes(config: ModelConfig) -> Iterator[tuple[str, Shape]]:
         for rest, shape in _decoder_layer_shapes(decoder).items():
             yield decoder_layer(i, rest), shape
     yield DECODER_NORM, (decoder.dim,)
+
+
+def tensor_types(config: ModelConfig, matrices: GgmlType) -> Iterator[tuple[str, Shape, GgmlType]]:
+    """The same with the type to store each in: matrices as told, all else in F32."""
+    for name, shape in tensor_shapes(config):
+        yield name, shape, matrices if len(shape) == 2 else GgmlType.F32
 
 
 def _encoder_layer_shapes(encoder: EncoderConfig) -> dict[str, Shape]:
@@ -165,7 +172,8 @@ def _counts(index: GgufIndex, half: str, default: EncoderConfig | DecoderConfig)
 def _count(index: GgufIndex, key: str, default: int) -> int:
     value = index.metadata.get(f"voxtral.{key}", default)
     if type(value) is not int or not 1 <= value <= MAX_COUNT:
-        raise ModelFileError(f"{index.name}: expected metadata voxtral.{key} to be a positive number, found {value!r}")
+        found = f"{value!r:.80}"
+        raise ModelFileError(f"{index.name}: expected metadata voxtral.{key} to be a positive number, found {found}")
     return value
 
 
@@ -175,7 +183,7 @@ def _tensor(index: GgufIndex, name: str) -> TensorInfo:
     except KeyError:
         raise ModelFileError(
             f"{index.name}: tensor {name!r} is missing among the file's {len(index.tensors)}; "
-            "use a Voxtral Mini 4B Realtime model in GGUF form"
+            "use a Voxtral Mini 4B Realtime model"
         ) from None
 
 

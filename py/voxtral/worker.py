@@ -1,9 +1,10 @@
 """The engine behind the page: messages in, messages out; runs wherever a `Host` exists.
 
-One job at a time holds the model, in the order of arrival; audio that comes meanwhile waits and is never
-dropped. States: loading → ready ⇄ listening | transcribing; failed when a model was refused, until the next
-`load`. Messages are those of `protocol`. Nothing here knows JavaScript: the browser is behind `Host`, tests
-bring their own.
+One job at a time holds the model, in the order of arrival; audio that comes meanwhile waits and is never dropped. A
+`load` waits for its turn like a recording, then takes the place of the model before it. States: loading → ready ⇄
+listening | transcribing; failed when a model was refused, until the next `load`. What is kept on this machine is
+`library`'s, which works beside. Messages are those of `protocol`. Nothing here knows JavaScript: the browser is behind
+`Host`, tests bring their own.
 """
 
 import asyncio
@@ -16,39 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.audio_file import samples_from_sound
-from voxtral.bench.report import LoadTimes, Subject, measure
-from voxtral.config import (
-    DEFAULT_DELAY_MS,
-    DEFAULT_LEFT_PAD_TOKENS,
-    SAMPLE_RATE,
-    SAMPLES_PER_TOKEN,
-    StreamingConfig,
-)
+from voxtral.bench.report import Subject, measure
+from voxtral.config import SAMPLE_RATE, SAMPLES_PER_TOKEN
 from voxtral.decoding import Addition
-from voxtral.errors import AudioError, ConfigError, DeviceError, TooSlowError, VoxtralError
-from voxtral.gpu.device import Device
+from voxtral.errors import AudioError, ConfigError, TooSlowError, VoxtralError
 from voxtral.job import Job
-from voxtral.model.layers import AnyOps
-from voxtral.model.loader import Progress, read_header
-from voxtral.model.voxtral import Voxtral
-from voxtral.model_files import parse_manifest
-from voxtral.ops.reference import ReferenceOps
-from voxtral.ops.webgpu import WebGpuOps
+from voxtral.library import Library
+from voxtral.loading import Loaded, LoadingHost, Options, load
+from voxtral.model.loader import Progress
 from voxtral.protocol import EVENTS, REQUESTS
 from voxtral.resample import Resampler
-from voxtral.shards import ByteSource, MemorySource, ShardedCursor, weight_names
 from voxtral.sound import Sound, audible
-from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 from voxtral.wav import read_wav
 
 LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
-MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU, as a software GPU, is no help to anyone waiting
+PROGRESS_S = 0.03  # between two events of one stage
 
 Message = dict[str, Any]
 
 
-class Host(Protocol):
+class Host(LoadingHost, Protocol):
     """What the worker needs from its surroundings."""
 
     def post(self, message: Message) -> None:
@@ -63,20 +52,15 @@ class Host(Protocol):
     def content(self, buffer: Any) -> bytes:
         """Copy an ArrayBuffer from a message."""
 
-    async def fetch(self, url: str) -> bytes:
-        """A resource, whole; raises ModelFileError with the URL and what went wrong."""
-
-    async def open_source(self, url: str) -> ByteSource:
-        """A resource to read in pieces that a device takes without a detour; raises ModelFileError."""
-
-    async def open_gpu(self) -> Device:
-        """A device on this machine's GPU; raises DeviceError when there is none."""
-
     def machine(self) -> dict[str, Any]:
         """What a bench says of the machine: system, cpu_threads, heap_bytes, loader_peak_bytes."""
 
-    def now_s(self) -> float:
-        """A clock that never goes back."""
+
+@dataclass(frozen=True)
+class _Load:
+    """A request for a model."""
+
+    options: Message
 
 
 @dataclass(frozen=True)
@@ -92,14 +76,12 @@ class Worker:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._model: Voxtral | None = None
-        self._gpu: Device | None = None
-        self._tekken: Tekken | None = None
-        self._streaming = StreamingConfig()
+        self._library = Library(host, self._post)
+        self._loaded: Loaded | None = None
         self._jobs: dict[int, Job] = {}
-        self._queue: asyncio.Queue[Job | _Bench] = asyncio.Queue()
-        self._load_times: LoadTimes | None = None
+        self._queue: asyncio.Queue[Job | _Bench | _Load] = asyncio.Queue()
         self._runner: asyncio.Task[None] | None = None
+        self.is_idle = False  # nothing is being loaded, heard or measured, or waits for that
 
     def receive(self, message: Message) -> None:
         """Act on one request; never raises: what goes wrong becomes an `error` event."""
@@ -114,9 +96,9 @@ class Worker:
 
     # -- requests -------------------------------------------------------------------------------
     def _on_load(self, **options: Any) -> None:
-        if self._runner is not None:
-            raise ConfigError("a model is loaded or on its way; reload the page to load another one")
-        self._runner = asyncio.ensure_future(self._load_and_run(options))
+        self._queue.put_nowait(_Load(options))
+        if self._runner is None:
+            self._runner = asyncio.ensure_future(self._run_queue())
 
     def _on_listen(self, session: int, port: Any, sample_rate: float) -> None:
         rate = round(sample_rate)
@@ -148,129 +130,83 @@ class Worker:
     def _on_bench(self, session: int, effort: str | None) -> None:
         self._queue.put_nowait(_Bench(session, effort))
 
+    def _on_list_models(self, server: str | None) -> None:
+        self._library.list_models(server)
+
+    def _on_fetch(self, source: str | None, files: Any) -> None:
+        self._library.fetch(source, files)
+
+    def _on_pause(self, key: str) -> None:
+        self._library.pause(key)
+
+    def _on_discard(self, key: str) -> None:
+        self._library.discard(key)
+
+    def _on_verify(self, key: str) -> None:
+        self._library.verify(key)
+
+    def _on_delete(self, key: str) -> None:
+        self._library.delete(key)
+
+    def _on_export(self, key: str) -> None:
+        self._library.export(key)
+
     def _enqueue(self, job: Job) -> None:
         self._jobs[job.session] = job
         self._queue.put_nowait(job)
 
     # -- loading --------------------------------------------------------------------------------
-    async def _load_and_run(self, options: Message) -> None:
+    async def _load(self, options: Message) -> None:
+        self._let_go()
         self._state("loading")
         try:
-            await self._load(**options)
+            self._loaded = await load(self._host, self._library, Options.of(**options), self._progress)
         except Exception as error:
-            self._let_go()
             self._state("failed")
             self._post("refused", sentence=_sentence(error), can_insist=isinstance(error, TooSlowError))
             return
+        self._post("ready", **self._loaded.facts())
         self._state("ready")
-        while True:
-            job = await self._queue.get()
-            await (self._bench(job) if isinstance(job, _Bench) else self._run(job))
-            await self._recover()
 
     def _let_go(self) -> None:
-        """Give back what a model took that could not be loaded: all its memory goes with the device."""
-        if self._gpu is not None:
-            self._gpu.destroy()
-        self._gpu = self._model = self._tekken = self._runner = None
-
-    async def _load(
-        self, model_url: str, backend: str | None, delay_ms: int | None, left_pad_tokens: int | None
-    ) -> None:
-        delay_ms = DEFAULT_DELAY_MS if delay_ms is None else delay_ms
-        self._streaming = StreamingConfig(
-            delay_ms, DEFAULT_LEFT_PAD_TOKENS if left_pad_tokens is None else left_pad_tokens
-        )
-        urls, self._tekken = await self._find_model(model_url)
-        sources = ShardedCursor([await self._host.open_source(url) for url in urls])
-        try:
-            index, config = await read_header(sources)
-        finally:
-            sources.close()
-        self._tekken.require(config.decoder.vocab_size)
-        device = await self._choose_device(backend, index.n_parameters)
-        if device is None:  # numpy takes its bytes through Python's memory
-            sources = ShardedCursor([MemorySource(await self._host.fetch(url), url) for url in urls])
-        ops: AnyOps = WebGpuOps(device) if device else ReferenceOps()
-
-        started_s: list[float] = []  # when the first bytes were asked for, behind the check of the kernels
-
-        async def on_weights(done: int, total: int) -> None:
-            started_s[:] = started_s or [self._host.now_s()]
-            await weights_progress(done, total)
-
-        weights_progress = self._progress("weights")
-        self._model = await Voxtral.load(ops, sources, on_weights)
-        loaded_s = self._host.now_s()
-        stages = [self._progress(stage) for stage in ("gpu", "warmup", "memory")]
-        await self._model.warm_up(self._streaming, *stages)
-        self._load_times = LoadTimes(sources.n_bytes, loaded_s - started_s[0], self._host.now_s() - loaded_s)
-        metadata = self._model.metadata
-        self._post(
-            "ready",
-            backend="numpy" if device is None else "webgpu",
-            adapter="CPU (numpy)" if device is None else device.info.name,
-            is_software=self._gpu is not None and self._gpu.info.is_software,
-            replaced=self._model.replaced,
-            model=str(metadata.get("general.name", model_url.rsplit("/", 1)[-1])),
-            description=str(metadata.get("general.description", "")),
-            vocabulary=self._tekken.words(),
-            delay_ms=self._streaming.delay_ms,
-            left_pad_tokens=self._streaming.left_pad_tokens,
-        )
-
-    async def _find_model(self, model_url: str) -> tuple[list[str], Tekken]:
-        """URLs of the weights, a .gguf file or what a folder's manifest.json lists, and the tekken.json there."""
-        folder, _, name = model_url.rpartition("/")
-        names = [name] if name.endswith(".gguf") else await self._shard_names(f"{folder}/manifest.json")
-        tekken_url = f"{folder}/tekken.json"
-        tekken = Tekken.from_json(await self._host.fetch(tekken_url), tekken_url)
-        return [f"{folder}/{name}" for name in names], tekken
-
-    async def _shard_names(self, manifest_url: str) -> list[str]:
-        """Names of a folder's weight files, in the order of their bytes."""
-        files = parse_manifest(await self._host.fetch(manifest_url), manifest_url)
-        return weight_names([file.name for file in files], manifest_url)
-
-    async def _choose_device(self, backend: str | None, n_parameters: int) -> Device | None:
-        """The GPU for a model of that size, or None: the CPU. Raises DeviceError if neither is any good."""
-        is_large = n_parameters > MAX_CPU_PARAMETERS
-        model = f"this model has {n_parameters / 1e9:.1f} billion parameters and needs a GPU"
-        if backend == "numpy":
-            if is_large:
-                raise DeviceError(f"{model}, but the address asks for the CPU; take backend=numpy out of it")
-            return None
-        try:
-            self._gpu = await self._host.open_gpu()
-        except DeviceError as error:
-            if is_large:
-                raise DeviceError(f"{model}: {error}") from error
-            if backend == "webgpu":
-                raise
-            return None
-        if backend == "webgpu" or not self._gpu.info.is_software:
-            return self._gpu
-        if is_large:
-            raise TooSlowError(
-                f"{model}, but the only one here is {self._gpu.info.name}, software on the CPU: it would need minutes "
-                "for every second of speech; use a machine with a GPU, or check that hardware acceleration is on"
-            )
-        return None  # the CPU itself is faster than one that pretends to be a GPU
+        if self._loaded is not None:
+            self._loaded.close()
+        self._loaded = None
 
     def _progress(self, stage: str) -> Progress:
-        """A callback that tells the page, and lets messages in."""
+        """A callback that tells the page, as often as it can show it, and lets messages in."""
+        next_s = 0.0
 
         async def report(done: int, total: int) -> None:
-            self._post("progress", stage=stage, done=done, total=total)
+            nonlocal next_s
+            now_s = self._host.now_s()
+            if now_s >= next_s or done >= total:
+                next_s = now_s + PROGRESS_S
+                self._post("progress", stage=stage, done=done, total=total)
             await asyncio.sleep(0)
 
         return report
 
     # -- running --------------------------------------------------------------------------------
+    async def _run_queue(self) -> None:
+        while True:
+            job = await self._queue.get()
+            self.is_idle = False
+            if isinstance(job, _Load):
+                await self._load(job.options)
+                if self._loaded is not None:
+                    await self._recover()
+            elif self._loaded is None:
+                self._jobs.pop(job.session, None)
+                self._error(job.session, "no model is loaded; load one, then try again")
+            else:
+                await (self._bench(job) if isinstance(job, _Bench) else self._run(job))
+                await self._recover()
+            self.is_idle = self._queue.empty()
+
     async def _run(self, job: Job) -> None:
-        assert self._model is not None
-        assert self._tekken is not None
-        transcription = Transcription(self._model, self._tekken, self._streaming)
+        assert self._loaded is not None
+        transcription = Transcription(self._loaded.model, self._loaded.tekken, self._loaded.streaming)
         if not job.cancelled:
             self._state("listening" if job.live else "transcribing")
         try:
@@ -283,11 +219,14 @@ class Worker:
         self._state("ready")
 
     async def _recover(self) -> None:
-        """Compute again, at leisure, what a long session took from the next one; what fails here fails there, aloud."""
-        assert self._model is not None
+        """Hear the silence before a recording at leisure, the first time or after a long session took the place of it.
+
+        Nobody waits for that to be `ready`; what fails here fails in the next session, aloud.
+        """
+        assert self._loaded is not None
         if self._queue.empty():
             with contextlib.suppress(VoxtralError):
-                await self._model.warm_up(self._streaming)
+                await self._loaded.model.warm_up(self._loaded.streaming)
 
     async def _transcribe(self, job: Job, transcription: Transcription) -> None:
         # A file goes through in slices of the largest chunk, so that progress and cancel come through.
@@ -319,15 +258,14 @@ class Worker:
         self._post("done", session=job.session, result=transcription.result(job.name, wall_s).as_dict())
 
     async def _bench(self, job: _Bench) -> None:
-        assert self._model is not None
-        assert self._tekken is not None
-        assert self._load_times is not None
+        assert self._loaded is not None
 
         async def tell(what: str) -> None:
             self._post("measuring", session=job.session, what=what)
             await asyncio.sleep(0)
 
-        subject = Subject(self._model, self._tekken, self._streaming, self._load_times)
+        loaded = self._loaded
+        subject = Subject(loaded.model, loaded.tekken, loaded.streaming, loaded.times)
         try:
             report = await measure(subject, self._host.machine(), job.effort, tell)
         except Exception as error:

@@ -6,7 +6,7 @@
     adapter      name, backend, is_software, features, kernel_traits (which forms of kernels are used), replaced
                  (sentences about forms that failed their check), limits; null: numpy
     model        name, parameters, layers
-    load         bytes, seconds, mb_per_s; warm_up_s: programs compiled and the silent prefix heard
+    load         bytes, seconds, mb_per_s; warm_up_s: from the last weight to ready
     memory       heap_bytes: WebAssembly heap after loading, which is its peak (natively: the process's peak);
                  loader_peak_bytes: JavaScript buffers that the loader held at once; gpu_bytes and gpu_peak_bytes:
                  the engine's GPU buffers, ready to listen and at most while loading; null where there is no such thing

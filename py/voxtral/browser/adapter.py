@@ -6,9 +6,9 @@ from typing import Any
 import js  # type: ignore[import-not-found]
 from pyodide.ffi import JsException  # type: ignore[import-not-found]
 
-from voxtral.errors import DeviceError
 from voxtral.browser.device import BrowserDevice
 from voxtral.browser.values import first_line, to_object
+from voxtral.errors import DeviceError
 from voxtral.gpu.device import NEEDED_LIMITS, PACKED_DOT, WANTED_FEATURES, AdapterInfo, Limits, require_limits
 
 SOFTWARE_NAMES = ("swiftshader", "llvmpipe", "lavapipe", "software", "basic render")

@@ -12,8 +12,8 @@ import js  # type: ignore[import-not-found]
 import numpy as np
 from pyodide.ffi import JsException, JsProxy, create_proxy, to_js  # type: ignore[import-not-found]
 
-from voxtral.errors import DeviceError, ShaderError
 from voxtral.browser.values import first_line, to_object
+from voxtral.errors import DeviceError, ShaderError
 from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits, MemoryUse, refused, require_room
 
 SMALLEST_STAGING_BYTES = 256

@@ -1,175 +1,189 @@
-"""Files behind addresses: whole, or as a `shards.ByteSource` whose bytes go to the GPU without entering Python.
+"""Files behind addresses: a transport for downloads, a source whose bytes go to the GPU, and small files whole.
 
-A source holds one ArrayBuffer, filled anew by each read, and one response, read forwards. `loader_buffers` counts
-what all sources hold. Browsers that cannot read into a given buffer (Safari before 26) deliver chunks of their own,
-which are copied into it.
+Model files are not taken from or left in the browser's cache, and the only header sent is a plain Range: any other
+would make the browser ask the server of another origin first, which those of model files refuse.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import js  # type: ignore[import-not-found]
-from pyodide.ffi import JsException  # type: ignore[import-not-found]
+from pyodide.ffi import JsException, jsnull  # type: ignore[import-not-found]
 
-from voxtral.errors import ModelFileError
+from voxtral import transport
+from voxtral.browser.buffers import Chunks, StreamSource
 from voxtral.browser.values import first_line, to_object
-from voxtral.gpu.device import MemoryUse
-from voxtral.shards import Piece, require_range
+from voxtral.errors import ModelFileError
+from voxtral.shards import Piece
+from voxtral.transport import BrokenOffError
 
-HTTP_PARTIAL_CONTENT = 206
-MAX_SKIP_BYTES = 1 << 20
+HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that a later try may not meet
+TRIES = 4  # in a row without a new byte
+FIRST_PAUSE_S = 0.5
 
-loader_buffers = MemoryUse()  # bytes of the ArrayBuffers that sources hold; a closed source holds none
+
+class FetchTransport:
+    """`transport.Transport` by fetch."""
+
+    async def open(self, url: str, start: int = 0) -> "FetchBody":
+        return await _open(url, start or None)
+
+
+class FetchBody:
+    """`transport.Body` of a Response."""
+
+    def __init__(self, response: Any, controller: Any) -> None:
+        self.status = int(response.status)
+        self.url = str(response.url)
+        self._headers = response.headers
+        self._controller = controller
+        self._chunks = Chunks(response.body) if response.body else None
+
+    def header(self, name: str) -> str | None:
+        value = self._headers.get(name)
+        return None if value is jsnull else str(value)
+
+    async def read(self) -> Piece | None:
+        if self._chunks is None:
+            return None
+        try:
+            with _limited(self._controller, transport.STALL_S):
+                chunk = await self._chunks.next()
+        except JsException as error:
+            raise BrokenOffError(first_line(error.message)) from error
+        return None if chunk is None else Piece(chunk.length, chunk)
+
+    def close(self) -> None:
+        self._controller.abort()
+        if self._chunks is not None:
+            self._chunks.stopped()
+
+
+class HttpSource(StreamSource):
+    """A file behind an address, as a `shards.ByteSource`; a connection that breaks off is opened again."""
+
+    def __init__(self, url: str, n_bytes: int) -> None:
+        super().__init__(url, n_bytes)
+        self._body: FetchBody | None = None
+        self._body_position = 0
+
+    @classmethod
+    async def open(cls, url: str, n_bytes: int | None = None) -> "HttpSource":
+        """n_bytes: the size where it is known, else the server is asked. Raises ModelFileError."""
+        return cls(url, await _n_bytes(url) if n_bytes is None else n_bytes)
+
+    async def _next(self) -> Any:
+        n_failed = 0
+        while True:
+            try:
+                return await self._read_on()
+            except BrokenOffError:
+                self._stop()
+                n_failed += 1
+                if n_failed == TRIES:
+                    raise
+            await asyncio.sleep(FIRST_PAUSE_S * 2 ** (n_failed - 1))
+
+    async def _read_on(self) -> Any:
+        """The next chunk from `_position` on, of the connection there is or of a new one."""
+        if self._body is None:
+            self._body, self._body_position = await self._connect()
+        while True:
+            piece = await self._body.read()
+            if piece is None:
+                raise BrokenOffError("the server sent no more")
+            n_before = self._position - self._body_position  # from a server without ranges all of it comes
+            self._body_position += piece.n_bytes
+            if piece.n_bytes > n_before:
+                return piece.data.subarray(n_before) if n_before else piece.data
+
+    async def _connect(self) -> tuple[FetchBody, int]:
+        """(the answer, the position of its first byte)."""
+        body = await _open(self.name, self._position)
+        if body.status == HTTP_PARTIAL_CONTENT:
+            shown = body.header("content-range")
+            if shown is None or shown.startswith(f"bytes {self._position}-"):
+                return body, self._position
+        elif body.status == HTTP_OK:
+            return body, 0
+        body.close()
+        if body.status in PASSING:
+            raise BrokenOffError(f"the server answered {body.status}")
+        if body.status == HTTP_RANGE_NOT_SATISFIABLE:
+            expected = f"expected {self.n_bytes:,} bytes, the server has at most {self._position:,}"
+            raise ModelFileError(f"{self.name}: {expected}; ask who offers it")
+        if body.status == HTTP_PARTIAL_CONTENT:
+            expected = f"expected the bytes from {self._position:,} on, the server sent {shown!r:.80}"
+            raise ModelFileError(f"{self.name}: {expected}; ask who offers it")
+        raise _refused(self.name, body)
+
+    def _stop(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
 
 
 async def fetch_bytes(url: str) -> bytes:
-    """The body of `url`, whole. Raises ModelFileError."""
-    response = await _fetch(url, {})
+    """A small file, whole; the browser may have it in its cache. Raises ModelFileError."""
+    parts = []
     try:
-        data: bytes = (await response.arrayBuffer()).to_bytes()
+        body = await _open(url, None, cache="default")
+        try:
+            if body.status != HTTP_OK:
+                raise _refused(url, body)
+            while piece := await body.read():
+                parts.append(piece.in_python())
+        finally:
+            body.close()
+    except BrokenOffError as error:
+        raise ModelFileError(f"{url} could not be fetched ({error}); is the server still running?") from error
+    return b"".join(parts)
+
+
+async def _n_bytes(url: str) -> int:
+    """The size of a file, asked of its server. Raises ModelFileError."""
+    try:
+        body = await _open(url, None, method="HEAD")
+    except BrokenOffError as error:
+        raise ModelFileError(f"{url} could not be fetched ({error}); is the server still running?") from error
+    body.close()
+    if body.status != HTTP_OK:
+        raise _refused(url, body)
+    length = body.header("content-length")
+    if not length:
+        raise ModelFileError(f"{url}: expected a server that tells the file's size, this one does not")
+    return int(length)
+
+
+def _refused(url: str, body: FetchBody) -> ModelFileError:
+    return ModelFileError(f"expected a file at {url}, the server answered {body.status}; check the address")
+
+
+async def _open(url: str, range_start: int | None, method: str = "GET", cache: str = "no-store") -> FetchBody:
+    """An answer to a request, with a Range header unless range_start is None. Raises BrokenOffError."""
+    controller = js.AbortController.new()
+    headers = {} if range_start is None else {"Range": f"bytes={range_start}-"}
+    options = {"method": method, "cache": cache, "credentials": "omit", "headers": headers}
+    try:
+        with _limited(controller, transport.CONNECT_S):
+            response = await js.fetch(url, to_object({**options, "signal": controller.signal}))
+            return FetchBody(response, controller)
     except JsException as error:
-        raise ModelFileError(f"{url} broke off ({first_line(error)}); try again") from error
-    return data
+        raise BrokenOffError(first_line(error.message)) from error
+    except asyncio.CancelledError:
+        controller.abort()
+        raise
 
 
-class HttpSource:
-    """A file behind an address, as a `shards.ByteSource`: cheapest when read forwards.
-
-    What goes to a device stays in JavaScript: `piece_at` gives a view of the source's buffer, good until the next read.
-    """
-
-    def __init__(self, url: str, n_bytes: int) -> None:
-        self.name = url
-        self.n_bytes = n_bytes
-        self._body: Any = None  # _IntoBuffer or _OwnChunks
-        self._position = 0  # of the body
-        self._buffer: Any = None
-        self._n_buffer_bytes = 0
-
-    @classmethod
-    async def open(cls, url: str) -> "HttpSource":
-        """Ask for the size. Raises ModelFileError."""
-        response = await _fetch(url, {"method": "HEAD"})
-        length = response.headers.get("content-length")
-        if not length:
-            raise ModelFileError(f"{url}: expected a server that tells the file's size, this one does not")
-        return cls(url, int(length))
-
-    async def read_at(self, offset: int, n_bytes: int) -> bytes:
-        data: bytes = (await self._read(offset, n_bytes)).to_bytes()
-        return data
-
-    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
-        return Piece(n_bytes, await self._read(offset, n_bytes))
-
-    def close(self) -> None:
-        """Let the connection and the buffer go; another read gets them again."""
-        if self._body is not None:
-            self._body.cancel()
-            self._body = None
-        self._resize(0)
-
-    async def _read(self, offset: int, n_bytes: int) -> Any:
-        """A Uint8Array of exactly these bytes."""
-        require_range(self.name, self.n_bytes, offset, n_bytes)
-        if n_bytes == 0:
-            return js.Uint8Array.new(0)
-        if self._body is None or offset != self._position:
-            await self._seek(offset)
-        await self._next(n_bytes)
-        return js.Uint8Array.new(self._buffer, 0, n_bytes)
-
-    async def _next(self, n_bytes: int) -> None:
-        """Fill the buffer with the next n_bytes."""
-        if self._n_buffer_bytes < n_bytes:
-            self._resize(n_bytes)
-        n_filled = 0
-        while n_filled < n_bytes:  # once where the browser knows `min`
-            reason = "the server sent no more"
-            try:
-                self._buffer, n_read = await self._body.read(self._buffer, n_filled, n_bytes - n_filled)
-            except JsException as error:
-                n_read, reason = 0, first_line(error)
-            if n_read == 0:
-                start, n_found = self._position, n_filled
-                self._body = None
-                self._resize(0)
-                raise ModelFileError(
-                    f"{self.name}: expected {n_bytes:,} bytes from byte {start:,} on, found {n_found:,} ({reason}); "
-                    "try again"
-                )
-            n_filled += n_read
-        self._position += n_bytes
-
-    async def _seek(self, offset: int) -> None:
-        self.close()
-        response = await _fetch(self.name, {"headers": {"Range": f"bytes={offset}-"}})
-        self._body = _open_body(response.body)
-        self._position = offset if response.status == HTTP_PARTIAL_CONTENT else 0
-        while self._position < offset:  # a server without ranges sends all of it
-            await self._next(min(MAX_SKIP_BYTES, offset - self._position))
-
-    def _resize(self, n_bytes: int) -> None:
-        """A buffer of this size; none for 0."""
-        loader_buffers.add(n_bytes - self._n_buffer_bytes)
-        self._n_buffer_bytes = n_bytes
-        self._buffer = js.ArrayBuffer.new(n_bytes) if n_bytes else None
-
-
-class _IntoBuffer:
-    """A response body that the browser reads straight into a buffer of ours."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    async def read(self, buffer: Any, offset: int, n_bytes: int) -> tuple[Any, int]:
-        """(the buffer's new object, how many bytes were read: 0 at the end)."""
-        view = js.Uint8Array.new(buffer, offset, n_bytes)
-        step = await self._reader.read(view, to_object({"min": n_bytes}))
-        return (step.value.buffer, step.value.byteLength) if step.value else (buffer, 0)
-
-    def cancel(self) -> None:
-        self._reader.cancel()
-
-
-class _OwnChunks:
-    """A response body that comes in chunks of the browser's; the same, with a copy."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        self._chunk: Any = None  # what is left of the last one
-
-    async def read(self, buffer: Any, offset: int, n_bytes: int) -> tuple[Any, int]:
-        """(the buffer, how many bytes were read: 0 at the end)."""
-        while not self._chunk or self._chunk.byteLength == 0:
-            step = await self._reader.read()
-            if step.done:
-                return buffer, 0
-            self._chunk = step.value
-        n_read = min(n_bytes, self._chunk.byteLength)
-        js.Uint8Array.new(buffer, offset, n_read).set(self._chunk.subarray(0, n_read))
-        self._chunk = self._chunk.subarray(n_read)
-        return buffer, n_read
-
-    def cancel(self) -> None:
-        self._chunk = None
-        self._reader.cancel()
-
-
-def _open_body(body: Any) -> _IntoBuffer | _OwnChunks:
+@contextmanager
+def _limited(controller: Any, seconds: float) -> Iterator[None]:
+    """Abort what takes longer; by the browser's own timer, as Python's event loop here keeps every timer to its end."""
+    error = js.Error.new(f"nothing came for {seconds:.0f} seconds")
+    timer = js.setTimeout(controller.abort.bind(controller, error), seconds * 1000)
     try:
-        return _IntoBuffer(body.getReader(to_object({"mode": "byob"})))
-    except JsException:
-        return _OwnChunks(body.getReader())
-
-
-async def _fetch(url: str, options: Mapping[str, Any]) -> Any:
-    """A response with a good status. Raises ModelFileError."""
-    try:
-        response = await js.fetch(url, to_object(options))
-    except JsException as error:
-        sentence = f"{url} could not be fetched ({first_line(error)}); is the server still running?"
-        raise ModelFileError(sentence) from error
-    if not response.ok:
-        raise ModelFileError(f"expected a file at {url}, the server answered {response.status} {response.statusText}")
-    return response
+        yield
+    finally:
+        js.clearTimeout(timer)

@@ -125,7 +125,6 @@ async def load_weights(
         floats = await _read_all(ops, source, index, plan, progress)
     finally:
         source.close()
-    ops.end_of_filling()
 
     def vector(name: str) -> Any:
         return ops.tensor(floats[name], label=name)

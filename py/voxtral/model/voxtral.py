@@ -6,6 +6,7 @@ of its keys and values. Large ones do not have the room: there they stay in the 
 encoder's slots, and only that half is computed again.
 """
 
+import asyncio
 import math
 
 import numpy as np
@@ -36,12 +37,20 @@ class Voxtral:
 
     @classmethod
     async def load(cls, ops: AnyOps, source: ShardedCursor, progress: Progress | None = None) -> "Voxtral":
-        """Check the file, then move its weights to the device. Raises ModelFileError, DeviceError."""
+        """Check the file, then move its weights to the device, whose kernels are checked meanwhile.
+
+        Raises ModelFileError, DeviceError.
+        """
         index, config = await read_header(source)
         with MemoryNeed.of(config, ops.chunk_tokens[0]).explaining():
-            replaced = await ops.self_check(config, cache_dtype(config, ops.chunk_tokens[0]))
-            weights = await load_weights(ops, source, index, config, progress)
-        return cls(ops, config, weights, index, replaced)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    weights = tasks.create_task(load_weights(ops, source, index, config, progress))
+                    replaced = tasks.create_task(ops.self_check(config, cache_dtype(config, ops.chunk_tokens[0])))
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
+            ops.end_of_filling()
+        return cls(ops, config, weights.result(), index, replaced.result())
 
     async def borrow(self, on_programs: Progress | None = None, on_memory: Progress | None = None) -> Stream:
         """A stream for one session; the first use allocates rings and compiles kernels.
@@ -65,40 +74,32 @@ class Voxtral:
         """End of the session: its stream may serve the next one."""
         self._idle.append(stream)
 
-    async def warm_up(
-        self,
-        streaming: StreamingConfig,
-        on_programs: Progress | None = None,
-        on_prefix: Progress | None = None,
-        on_memory: Progress | None = None,
-    ) -> None:
+    async def warm_up(self, streaming: StreamingConfig) -> None:
         """Compile every kernel and stand behind the silent prefix, so that the first word costs no more than the next.
 
         After a long session, too, it does at leisure what the next one would have to wait for.
         """
-        stream = await self.borrow(on_programs, on_memory)
-        await self.prefix(stream, streaming, on_prefix)
+        stream = await self.borrow()
+        await self.prefix(stream, streaming)
         self.give_back(stream)
 
-    async def prefix(self, stream: Stream, streaming: StreamingConfig, progress: Progress | None = None) -> Prefix:
+    async def prefix(self, stream: Stream, streaming: StreamingConfig) -> Prefix:
         """Bring `stream` behind the silent prefix of this delay and padding; computes what is not there any more."""
         key = (streaming.delay_tokens, streaming.left_pad_tokens)
         known = stream.prefix
         if known and (known.delay_tokens, known.left_pad_tokens) == key and stream.keeps_decoder_rows(known.checkpoint):
             if not stream.keeps_encoder_rows(known.checkpoint):
                 stream.restart_encoder(streaming)
-                await self._hear_silence(stream, streaming, progress, decode=False)
+                await self._hear_silence(stream, streaming, decode=False)
             stream.resume(known.checkpoint, streaming)
             return known
         stream.start(streaming)
-        tokens = await self._hear_silence(stream, streaming, progress)
+        tokens = await self._hear_silence(stream, streaming)
         prefix = Prefix(*key, stream.checkpoint(tokens[-1]), tokens)
         stream.remember(prefix)
         return prefix
 
-    async def _hear_silence(
-        self, stream: Stream, streaming: StreamingConfig, progress: Progress | None, decode: bool = True
-    ) -> list[int]:
+    async def _hear_silence(self, stream: Stream, streaming: StreamingConfig, decode: bool = True) -> list[int]:
         """Advance over the silent prefix, if not by the encoder alone; returns its ids."""
         n_silent = streaming.n_silent_tokens
         silence = log_mel(np.zeros(n_silent * SAMPLES_PER_TOKEN, np.float32))
@@ -112,6 +113,5 @@ class Voxtral:
                 tokens += await stream.advance(chunk)
             else:
                 stream.encode(chunk)
-            if progress:
-                await progress(stream.position, n_silent)
+            await asyncio.sleep(0)  # a CPU takes seconds for it all, and others have their turn meanwhile
         return tokens

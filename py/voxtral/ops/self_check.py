@@ -138,7 +138,6 @@ async def self_check(ops: "GpuOps", config: ModelConfig, cache_dtype: str) -> li
         results = await asyncio.gather(*(_error_of(check, ops) for check in checks), return_exceptions=True)
     finally:
         ops.tuned_for = 0
-        ops.end_of_filling()
     for check, error in zip(checks, results, strict=True):
         if isinstance(error, BaseException):
             raise error

@@ -1,0 +1,20 @@
+/** What every view does with elements. */
+
+export const $ = (id) => document.getElementById(id);
+
+/** Unchanged text is left alone: live regions would say it again. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Makes the children of `parent` those of `items`, in order, keeping the elements of items already there. */
+export function reconcile(parent, items, create) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.id, child]));
+  items.forEach((item, i) => {
+    const element = old.get(String(item.id)) ?? create(item);
+    element.dataset.id = item.id;
+    old.delete(String(item.id));
+    if (parent.children[i] !== element) parent.insertBefore(element, parent.children[i] ?? null);
+  });
+  for (const element of old.values()) element.remove();
+}

@@ -1,0 +1,21 @@
+/**
+ * Narrows what this page may connect to, before anything of it can: its own origin, the Hugging Face hub, and the one
+ * origin that its address names in ?model= or ?from=. The policies that came with the page allow any https: address,
+ * because they cannot know which one that will be; a policy added here can only take away, and the engine's worker
+ * inherits it. Hence a classic script, the first in the head.
+ */
+{
+  const HUB = ["https://huggingface.co", "https://*.huggingface.co", "https://*.hf.co"];
+
+  const originIn = (address) => {
+    const { origin } = URL.canParse(address, document.baseURI) ? new URL(address, document.baseURI) : location;
+    return /^https?:\/\/[\w.:[\]-]+$/.test(origin) ? [origin] : []; // nothing that could end a directive
+  };
+
+  const query = new URLSearchParams(location.search);
+  const named = ["model", "from"].flatMap((name) => query.getAll(name).slice(0, 1).flatMap(originIn));
+  const meta = document.createElement("meta");
+  meta.httpEquiv = "Content-Security-Policy";
+  meta.content = `connect-src 'self' ${[...HUB, ...named].join(" ")}`;
+  document.head.prepend(meta);
+}

@@ -1,0 +1,44 @@
+"""The page with fake_engine.js in the engine's place, and the channel by which a test directs that."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+E2E = Path(__file__).resolve().parent
+RUNTIME = {"files": [{"path": "fake/core.js", "size": 105}, {"path": "fake/pyodide.mjs", "size": 0}]}
+DIRECT = """
+    window.asked = [];
+    window.director = new BroadcastChannel("director");
+    director.onmessage = ({ data }) => asked.push(data);
+"""
+
+
+def use_fake_engine(page: Page) -> None:
+    """From now on the page finds a tiny runtime whose PyScript starts fake_engine.js."""
+    page.route("**/static/runtime.json", lambda route: route.fulfill(body=json.dumps(RUNTIME)))
+    page.route("**/fake/core.js", lambda route: route.fulfill(path=E2E / "fake_core.js"))
+    page.route("**/fake/pyodide.mjs", lambda route: route.fulfill(body=""))
+
+
+class Director:
+    """Says events in the engine's place, and hears what the page asks of it about models."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        page.add_init_script(DIRECT)
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.page.evaluate("event => director.postMessage(event)", {"type": kind, **fields})
+
+    def asked(self, kind: str) -> dict[str, Any]:
+        """The next request of this kind; earlier ones of other kinds are forgotten."""
+        find = """(kind) => {
+            const i = asked.findIndex(({ type }) => type === kind);
+            if (i < 0) return null;
+            const [{ files, ...request }] = asked.splice(0, i + 1).slice(i);
+            return { ...request, names: files?.map(({ name }) => name) ?? null };
+        }"""
+        request: dict[str, Any] = self.page.wait_for_function(find, arg=kind).json_value()
+        return request
