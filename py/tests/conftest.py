@@ -3,11 +3,16 @@
 import asyncio
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from voxtral.gpu.recording import RecordingDevice
 from voxtral.ops import webgpu
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
+
+# How fast examples come says how busy the machine is, and nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
