@@ -4,6 +4,7 @@ load      sources, header, device, weights, kernels; nothing stays behind when o
 Loaded    what came of it
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -86,23 +87,24 @@ class Loaded:
 
 async def load(host: LoadingHost, library: Library, options: Options, progress_of: Callable[[str], Progress]) -> Loaded:
     """Load a model; progress_of: gives the callback for a stage of `protocol`. Raises VoxtralError."""
-    weights, tekken = await library.open(options.model_url, options.files)
-    source = ShardedCursor(weights)
+    asked = asyncio.ensure_future(_ask_for_gpu(host, options.backend))  # it answers while the files are looked at
     try:
-        index, config = await read_header(source)
-    finally:
-        source.close()
-    tekken.require(config.decoder.vocab_size)
-    found_gpu = await _find_gpu(host, options.backend, index.n_parameters)
-    try:
+        weights, tekken = await library.open(options.model_url, options.files)
+        source = ShardedCursor(weights)
+        try:
+            index, config = await read_header(source)
+        finally:
+            source.close()
+        tekken.require(config.decoder.vocab_size)
+        found_gpu = _found(await asked, options.backend, index.n_parameters)
         gpu = _choose(found_gpu, options.backend, index.n_parameters)
         if gpu is None:  # numpy takes its bytes through Python's memory
             source = ShardedCursor([MemorySource(await part.read_at(0, part.n_bytes), part.name) for part in weights])
         ops: AnyOps = WebGpuOps(gpu) if gpu else ReferenceOps()
         model, times = await _load_on(ops, host, source, progress_of)
     except BaseException:
-        if found_gpu is not None:
-            found_gpu.destroy()
+        if (answer := await asked) is not None and not isinstance(answer, DeviceError):
+            answer.destroy()
         raise
     return Loaded(model, tekken, options.streaming, times, weights[0].name.rsplit("/", 1)[-1], gpu, found_gpu)
 
@@ -123,20 +125,28 @@ async def _load_on(
     return model, LoadTimes(source.n_bytes, loaded_s - started_s[0], host.now_s() - loaded_s)
 
 
-async def _find_gpu(host: LoadingHost, backend: str | None, n_parameters: int) -> Device | None:
-    """The GPU here, unless nobody wants it. Raises DeviceError where it is needed and there is none."""
+async def _ask_for_gpu(host: LoadingHost, backend: str | None) -> Device | DeviceError | None:
+    """The GPU here, or why there is none; None if nobody wants it."""
     if backend == "numpy":
-        if n_parameters > MAX_CPU_PARAMETERS:
-            raise DeviceError(f"{_needs(n_parameters)}, but the address asks for the CPU; take backend=numpy out of it")
         return None
     try:
         return await host.open_gpu()
     except DeviceError as error:
-        if n_parameters > MAX_CPU_PARAMETERS:
-            raise DeviceError(f"{_needs(n_parameters)}: {error}") from error
-        if backend == "webgpu":
-            raise
-        return None
+        return error
+
+
+def _found(answer: Device | DeviceError | None, backend: str | None, n_parameters: int) -> Device | None:
+    """The GPU, if there is one. Raises DeviceError where it is needed and there is none."""
+    is_large = n_parameters > MAX_CPU_PARAMETERS
+    if answer is None and is_large:
+        raise DeviceError(f"{_needs(n_parameters)}, but the address asks for the CPU; take backend=numpy out of it")
+    if not isinstance(answer, DeviceError):
+        return answer
+    if is_large:
+        raise DeviceError(f"{_needs(n_parameters)}: {answer}") from answer
+    if backend == "webgpu":
+        raise answer
+    return None
 
 
 def _choose(found: Device | None, backend: str | None, n_parameters: int) -> Device | None:

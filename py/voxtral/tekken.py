@@ -5,8 +5,11 @@ are bytes, not text: a character may be spread over several tokens, with control
 """
 
 import codecs
+import contextlib
 import json
 from binascii import a2b_base64
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from voxtral.config import N_SPECIAL_TOKENS
@@ -93,14 +96,18 @@ def _n_used_pieces(settings: dict[str, Any], n_pieces: int, where: str) -> int:
 
 
 def _pieces(entries: list[Any], where: str) -> list[bytes]:
-    """The bytes of every entry; 130,000 of them are on the way to the first word, so there is one loop and no call."""
+    """The bytes of every entry: of 130,000 on the way to the first word, so first without a loop of Python's own."""
+    decode = partial(a2b_base64, strict_mode=True)
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # then it is looked at one by one
+        if list(map(itemgetter("rank"), entries)) == list(range(len(entries))):
+            return list(map(decode, map(itemgetter("token_bytes"), entries)))
     pieces: list[bytes] = []
     entry: Any = None
     try:
         for rank, entry in enumerate(entries):
             if entry.get("rank", rank) != rank:
                 raise ValueError
-            pieces.append(a2b_base64(entry["token_bytes"], strict_mode=True))
+            pieces.append(decode(entry["token_bytes"]))
     except (AttributeError, KeyError, TypeError, ValueError):
         rank = len(pieces)
         raise ModelFileError(

@@ -91,7 +91,7 @@ class _Bench:
         self._made: list[Any] = []
 
     def array(self, *shape: int) -> NDArray[np.float32]:
-        return self._rng.standard_normal(shape).astype(np.float32)
+        return self._rng.standard_normal(shape, np.float32)
 
     def floats(self, *shape: int) -> Any:
         return self.keep(self.ops.tensor(self.array(*shape)))
