@@ -3,7 +3,9 @@
  * the files a person gives us belong to a model.
  */
 
-const ROOT = new URL(new URL("..", import.meta.url).href.replace(/\/v-[0-9a-f]+\/$/, "/")); // see transcriber.js
+import { SITE } from "./transcriber.js";
+
+const ROOT = new URL(SITE);
 const HUB = "https://huggingface.co";
 const REPOSITORY = /^[\w-][\w.-]*\/[\w-][\w.-]*(@[\w./-]+)?$/;
 const MODEL_FILE =

@@ -21,7 +21,7 @@ import { isEvent, request } from "./protocol.js";
 import { prefetch } from "./runtime_progress.js";
 
 const ROOT = new URL("..", import.meta.url).href;
-const SITE = ROOT.replace(/\/v-[0-9a-f]+\/$/, "/"); // an exported app lies in a folder of its version
+export const SITE = ROOT.replace(/\/v-[0-9a-f]+\/$/, "/"); // an exported app lies in a folder of its version
 const ENGINE = "app/engine.py";
 const INTERPRETER = "app/interpreter.mjs";
 const TAPE = "app/tape.js";

@@ -65,6 +65,11 @@ async def fetch(host, send, source=FOLDER, files=None):
     return (await host.until("fetched", n=n + 1))["key"]
 
 
+async def until_asked_for(host, name):
+    while not any(url.endswith(name) for url, _ in host.transport.opened):
+        await asyncio.sleep(0.01)
+
+
 async def stored(host, send):
     n = len(host.of("models"))
     send("list_models", server=None)
@@ -107,8 +112,7 @@ def test_a_paused_download_goes_on_with_nothing_twice(tmp_path):
         host.transport.held[f"{FOLDER}shard-ab"] = asyncio.Event()
         send("fetch", source=FOLDER, files=None)
         await host.until("fetching", n=3)
-        while not any(url.endswith("shard-ab") for url, _ in host.transport.opened):
-            await asyncio.sleep(0.01)
+        await until_asked_for(host, "shard-ab")
         await asyncio.sleep(0.05)
         (model,) = await stored(host, send)
         assert model["is_active"]
@@ -132,8 +136,7 @@ def test_a_pause_is_listed_and_may_be_over_at_once(tmp_path):
     async def scenario(host, send):
         host.transport.held[f"{FOLDER}shard-ab"] = asyncio.Event()
         send("fetch", source=FOLDER, files=None)
-        while not any(url.endswith("shard-ab") for url, _ in host.transport.opened):
-            await asyncio.sleep(0.01)
+        await until_asked_for(host, "shard-ab")
         (model,) = await stored(host, send)
         n = len(host.of("models"))
         send("pause", key=model["key"])
@@ -151,8 +154,7 @@ def test_discarding_stops_a_download_and_leaves_nothing(tmp_path):
     async def scenario(host, send):
         host.transport.held[f"{FOLDER}shard-ab"] = asyncio.Event()
         send("fetch", source=FOLDER, files=None)
-        while not any(url.endswith("shard-ab") for url, _ in host.transport.opened):
-            await asyncio.sleep(0.01)
+        await until_asked_for(host, "shard-ab")
         send("discard", key=(await stored(host, send))[0]["key"])
         while await stored(host, send):
             await asyncio.sleep(0.01)

@@ -210,6 +210,13 @@ def test_a_download_that_breaks_names_the_tensor_and_leaves_nothing():
     assert all(source.is_closed for source in host.sources)
 
 
+def test_a_gpu_asked_for_in_vain_is_given_back():
+    device = RecordingDevice()
+    sentence = first_answer(GpuHost(device), model_url=f"{MODEL_URL}nothing.gguf")["sentence"]
+    assert "nothing.gguf" in sentence
+    assert device.destroyed
+
+
 # -- which device ---------------------------------------------------------------------------------
 
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from voxtral.errors import ModelFileError
-from voxtral.model_files import LETTERS, MANIFEST, parse_manifest
+from voxtral.model_files import LETTERS, MANIFEST, parse_manifest, shard_name
 from voxtral.shards import SHARD_NAME, ByteSource, weight_names
-from voxtral.sources import TOKENIZER, Offer, RemoteFile
+from voxtral.sources import LISTING_BYTES, MOST_SHARDS, TOKENIZER, Offer, RemoteFile
 from voxtral.transport import Transport
 
 SAMPLE_BYTES = 1 << 16  # at the beginning, middle and end of a file
 SOURCE = "files"  # of an offer of chosen files: only who has them can go on with it
-MANIFEST_BYTES = 1 << 20  # at most
 
 
 class ChosenFiles(Protocol):
@@ -53,7 +52,7 @@ async def read_chosen(given: ChosenFiles) -> Offer:
         )
     hashes = {}
     if MANIFEST in sizes:
-        listed = parse_manifest(await given.source(MANIFEST).read_at(0, min(sizes[MANIFEST], MANIFEST_BYTES)), MANIFEST)
+        listed = parse_manifest(await given.source(MANIFEST).read_at(0, min(sizes[MANIFEST], LISTING_BYTES)), MANIFEST)
         hashes = {file.name: file.sha256 for file in listed}
     files = [RemoteFile(name, address(name), sizes[name], hashes.get(name)) for name in [*weights, TOKENIZER]]
     title = weights[0] if len(weights) == 1 else f"{weights[0]} … {weights[-1]}"
@@ -81,8 +80,7 @@ def _require_no_gap(shards: list[str]) -> None:
         if index.isdecimal():
             expected = str(min(int(first), 1) + i).zfill(len(index))
         else:
-            expected = LETTERS[i // len(LETTERS) % len(LETTERS)] + LETTERS[i % len(LETTERS)]
-            expected = expected.rjust(len(index), LETTERS[0])
+            expected = shard_name(i % MOST_SHARDS).removeprefix("shard-").rjust(len(index), LETTERS[0])
         if index != expected:
             missing = match["stem"] + expected
             raise ModelFileError(

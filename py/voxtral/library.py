@@ -114,7 +114,8 @@ class Library:
         Raises ModelFileError.
         """
         if model_url is None:
-            return await _open_chosen(self._host.chosen(files))
+            given = self._host.chosen(files)
+            return await _open_chosen(given, await read_chosen(given))
         if model_url.startswith(STORED):
             return await _open_stored(await self._store(), model_url.removeprefix(STORED))
         offer = await read_offer(self._host.network(), model_url)
@@ -140,7 +141,7 @@ class Library:
         if not self._is_disk_known:
             self._disk, self._is_disk_known = await self._host.open_disk(), True
         if self._disk is None:
-            raise ModelFileError(NO_STORAGE)
+            raise StorageFullError(NO_STORAGE)
         return ModelStore(self._disk)
 
     async def _list(self) -> None:
@@ -159,8 +160,8 @@ class Library:
             store = await self._store()
             if source is None:
                 given = self._host.chosen(files)
-                await _require_loadable(*await _open_chosen(given))  # told now, not after it was copied
                 offer, transport = await read_chosen(given), given.transport
+                await _require_loadable(*await _open_chosen(given, offer))  # told now, not after it was copied
             else:
                 transport = self._host.network()
                 offer = await read_offer(transport, source)
@@ -173,7 +174,7 @@ class Library:
             self._start(self._list())
             raise
         except VoxtralError as error:
-            can_stream = isinstance(error, StorageFullError) or str(error) == NO_STORAGE
+            can_stream = isinstance(error, StorageFullError)
             self._post("fetch_failed", key=key, source=source, sentence=str(error), can_stream=can_stream)
             await self._list()
 
@@ -224,8 +225,7 @@ class Library:
             del self._active[key]
 
 
-async def _open_chosen(given: ChosenFiles) -> tuple[list[ByteSource], Tekken]:
-    offer = await read_chosen(given)
+async def _open_chosen(given: ChosenFiles, offer: Offer) -> tuple[list[ByteSource], Tekken]:
     sources = {file.name: given.source(file.name) for file in offer.files}
     tekken = sources.pop(TOKENIZER)
     return list(sources.values()), Tekken.from_json(await tekken.read_at(0, tekken.n_bytes), TOKENIZER)

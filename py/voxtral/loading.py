@@ -112,7 +112,7 @@ async def load(host: LoadingHost, library: Library, options: Options, progress_o
 async def _load_on(
     ops: AnyOps, host: LoadingHost, source: ShardedCursor, progress_of: Callable[[str], Progress]
 ) -> tuple[Voxtral, LoadTimes]:
-    started_s: list[float] = []  # when the first bytes were asked for, behind the check of the kernels
+    started_s: list[float] = []  # when the first bytes were asked for, behind the making of room
     weights_progress = progress_of("weights")
 
     async def on_weights(done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from voxtral.shards import ByteSource, Piece
 
 
 class StorageFullError(ModelFileError):
-    """No room is left for what was to be written; what was written before is kept."""
+    """No room is left, or there never was any, for what was to be written; what was written before is kept."""
 
 
 class Room(NamedTuple):

@@ -4,8 +4,8 @@ from typing import Any
 
 from pyodide.ffi import JsException  # type: ignore[import-not-found]
 
+from voxtral.answers import BEYOND_THE_END, OK, PARTIAL
 from voxtral.browser.buffers import BlobSource, Chunks
-from voxtral.browser.http import HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE
 from voxtral.browser.values import first_line
 from voxtral.errors import ModelFileError
 from voxtral.shards import Piece
@@ -65,9 +65,9 @@ class FileBody:
             return
         n_bytes = int(file.size)
         if start >= n_bytes and start:
-            self.status = HTTP_RANGE_NOT_SATISFIABLE
+            self.status = BEYOND_THE_END
             return
-        self.status = HTTP_PARTIAL_CONTENT if start else HTTP_OK
+        self.status = PARTIAL if start else OK
         self._headers["content-length"] = str(n_bytes - start)
         if start:
             self._headers["content-range"] = f"bytes {start}-{n_bytes - 1}/{n_bytes}"

@@ -13,14 +13,13 @@ import js  # type: ignore[import-not-found]
 from pyodide.ffi import JsException, jsnull  # type: ignore[import-not-found]
 
 from voxtral import transport
+from voxtral.answers import BEYOND_THE_END, OK, PARTIAL, PASSING
 from voxtral.browser.buffers import Chunks, StreamSource
 from voxtral.browser.values import first_line, to_object
 from voxtral.errors import ModelFileError
 from voxtral.shards import Piece
 from voxtral.transport import BrokenOffError
 
-HTTP_OK, HTTP_PARTIAL_CONTENT, HTTP_RANGE_NOT_SATISFIABLE = 200, 206, 416
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that a later try may not meet
 TRIES = 4  # in a row without a new byte
 FIRST_PAUSE_S = 0.5
 
@@ -103,19 +102,19 @@ class HttpSource(StreamSource):
     async def _connect(self) -> tuple[FetchBody, int]:
         """(the answer, the position of its first byte)."""
         body = await _open(self.name, self._position)
-        if body.status == HTTP_PARTIAL_CONTENT:
+        if body.status == PARTIAL:
             shown = body.header("content-range")
             if shown is None or shown.startswith(f"bytes {self._position}-"):
                 return body, self._position
-        elif body.status == HTTP_OK:
+        elif body.status == OK:
             return body, 0
         body.close()
         if body.status in PASSING:
             raise BrokenOffError(f"the server answered {body.status}")
-        if body.status == HTTP_RANGE_NOT_SATISFIABLE:
+        if body.status == BEYOND_THE_END:
             expected = f"expected {self.n_bytes:,} bytes, the server has at most {self._position:,}"
             raise ModelFileError(f"{self.name}: {expected}; ask who offers it")
-        if body.status == HTTP_PARTIAL_CONTENT:
+        if body.status == PARTIAL:
             expected = f"expected the bytes from {self._position:,} on, the server sent {shown!r:.80}"
             raise ModelFileError(f"{self.name}: {expected}; ask who offers it")
         raise _refused(self.name, body)
@@ -132,7 +131,7 @@ async def fetch_bytes(url: str) -> bytes:
     try:
         body = await _open(url, None, cache="default")
         try:
-            if body.status != HTTP_OK:
+            if body.status != OK:
                 raise _refused(url, body)
             while piece := await body.read():
                 parts.append(piece.in_python())
@@ -150,7 +149,7 @@ async def _n_bytes(url: str) -> int:
     except BrokenOffError as error:
         raise ModelFileError(f"{url} could not be fetched ({error}); is the server still running?") from error
     body.close()
-    if body.status != HTTP_OK:
+    if body.status != OK:
         raise _refused(url, body)
     length = body.header("content-length")
     if not length:
