@@ -1,8 +1,8 @@
 // repack_q4_0 — 18-byte Q4_0 blocks as they lie in a file, to the layout of common/q4_0.wgsl
 // raw: u32 words of blocks: f16 scale, then 16 bytes with weights 0 … 15 in their low and 16 … 31 in their high nibbles.
 // nibbles: u32 [n_quads, 4 n_blocks, 4 rows]; scales: u32 [n_quads, ceil(n_blocks / 2), 4 rows], zero to begin with, as two
-// blocks set the halves of one word. Block source + i of raw becomes block target + i of a part with n_blocks in a row.
-// One invocation per block; an odd one begins in mid-word.
+// blocks set the halves of one word. The i-th block behind the first `source` halves of words of raw becomes block goal + i
+// of a part with n_blocks in a row. One invocation per block, of nine halves of words: every other one begins in mid-word.
 // Overrides: WG (64).
 // Oracle: reference.fill, by way of quant.repack_q4_0: exact.
 
@@ -28,11 +28,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (i >= params.n) {
         return;
     }
-    let first = ((params.source + i) * 9u) >> 1u;
+    let half = params.source + i * 9u;
+    let first = half >> 1u;
     let head = raw[first];
     var bytes = vec4<u32>(raw[first + 1u], raw[first + 2u], raw[first + 3u], raw[first + 4u]);
     var scale = head >> 16u;
-    if (((params.source + i) & 1u) == 0u) {
+    if ((half & 1u) == 0u) {
         scale = head & 0xFFFFu;
         bytes = (vec4<u32>(head, bytes.xyz) >> vec4<u32>(16u)) | (bytes << vec4<u32>(16u));
     }

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tolerances import BUDGETS, PACKED, PACKED_CHAIN, PACKED_SCENARIOS, Budget
 
-from voxtral.ops.base import FILL_BYTES, Ops
+from voxtral.ops.base import FILL_BYTES, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
@@ -122,18 +122,21 @@ def q4_0_bytes(rng: np.random.Generator, n_rows: int, n_cols: int) -> bytes:
 
 
 async def q4_0_matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int) -> Any:
-    """A matrix of the rows of several; an odd last block gets a partner that lies outside."""
+    """A matrix of the rows of several."""
     raw = b"".join(q4_0_bytes(rng, n_rows, n_cols) for n_rows in rows)
-    raw += bytes(len(raw) % (2 * GgmlType.Q4_0.block_bytes))
     return await filled(ops, raw, sum(rows), n_cols)
 
 
 async def filled(ops: AnyOps, raw: bytes, n_rows: int, n_cols: int) -> Any:
     """A matrix of these blocks."""
     matrix = ops.matrix(n_rows, n_cols, "matrix")
-    for start in range(0, len(raw), FILL_BYTES):
-        part = raw[start : start + FILL_BYTES]
-        await ops.fill(matrix, start // GgmlType.Q4_0.block_bytes, [Piece(len(part), part)])
+    block_bytes = GgmlType.Q4_0.block_bytes
+    step = FILL_BYTES // (2 * block_bytes) * 2 * block_bytes
+    for start in range(0, len(raw), step):
+        part = raw[start : start + step]
+        fill = Fill(matrix, start // block_bytes, len(part) // block_bytes, 0)
+        padded = part + bytes(-len(part) % 4)
+        await ops.fill([fill], [Piece(len(padded), padded)])
     return matrix
 
 

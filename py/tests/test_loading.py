@@ -196,13 +196,20 @@ def test_nothing_is_written_before_all_matrices_are_there(demo):
 # -- a broken download ----------------------------------------------------------------------------
 
 
-def test_a_download_that_breaks_names_the_tensor_and_leaves_nothing():
+@pytest.mark.parametrize("position", [20, 90, 120])
+def test_a_download_that_breaks_names_the_tensors_and_leaves_nothing(position):
     index, _ = asyncio.run(read_header(open_model_files(DEMO)[0]))
-    victim = sorted(index.tensors.values(), key=lambda tensor: tensor.offset)[len(index.tensors) // 2]
+    tensors = sorted(index.tensors.values(), key=lambda tensor: tensor.offset)
+    victim = tensors[position]
+    n_good = victim.offset + victim.n_bytes - 1
     device = RecordingDevice()
-    host = GpuHost(device, n_good=victim.offset + victim.n_bytes - 1)
+    host = GpuHost(device, n_good=n_good)
     sentence = first_answer(host)["sentence"]
-    assert sentence.startswith(f"tensor {victim.name!r} could not be read: {MODEL_URL}")
+    found = re.match(rf"tensors? '(\S+)'(?: to '(\S+)')? could not be read: {MODEL_URL}\S+ expected (\d+) ", sentence)
+    first, last = index.tensors[found[1]], index.tensors[found[2] or found[1]]
+    assert first.offset <= victim.offset <= last.offset
+    start = int(re.search(r"from byte (\d+) on", sentence)[1])
+    assert first.offset <= start <= n_good < start + int(found[3]) <= last.offset + last.n_bytes  # what the read hit
     assert sentence.endswith("found 0; try again")
     assert device.memory.peak > 10_000_000
     assert device.memory.now == 0

@@ -27,9 +27,8 @@ from voxtral.weights import (
     decoder_layer,
     encoder_layer,
     read_config,
-    read_float,
-    read_raw,
     tensor_shapes,
+    values,
 )
 
 TESTS = Path(__file__).parent
@@ -99,11 +98,12 @@ def test_values_are_those_of_the_gguf_package(path: Path) -> None:
     source, index = FileSource(path), index_of(path)
     for tensor in gguf.GGUFReader(path).tensors:
         info = index.tensors[tensor.name]
-        values = asyncio.run(read_float(source, info))
-        assert values.shape == info.shape
+        raw = asyncio.run(source.read_at(info.offset, info.n_bytes))
+        assert raw == tensor.data.tobytes()
+        found = values(info, raw)
+        assert found.shape == info.shape
         expected = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(info.shape)
-        np.testing.assert_array_equal(values, expected, err_msg=tensor.name)
-        assert asyncio.run(read_raw(source, info)) == tensor.data.tobytes()
+        np.testing.assert_array_equal(found, expected, err_msg=tensor.name)
 
 
 def without(name: str) -> Callable[[GgufIndex], GgufIndex]:
@@ -175,18 +175,3 @@ def test_each_tensor_is_needed_in_its_shape(tiny: GgufIndex, data: st.DataObject
             continue
         with pytest.raises(ModelFileError):
             check(index, read_config(index))
-
-
-def test_large_tensors_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxtral.weights.MOST_BYTES", 1000)
-    asked = []
-
-    class Asked(FileSource):
-        async def read_at(self, offset: int, n_bytes: int) -> bytes:
-            asked.append(n_bytes)
-            return await super().read_at(offset, n_bytes)
-
-    info = index_of(DEMO).tensors[conv(0, "weight")]
-    raw = asyncio.run(read_raw(Asked(DEMO), info))
-    assert raw == asyncio.run(FileSource(DEMO).read_at(info.offset, info.n_bytes))
-    assert max(asked) == 1000 < info.n_bytes == sum(asked)

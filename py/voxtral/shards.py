@@ -28,10 +28,18 @@ class Piece(NamedTuple):
     n_bytes: int
     data: Any  # bytes, or in the browser a typed array that never enters Python's memory
 
-    def in_python(self) -> bytes:
-        """A copy in Python's memory."""
-        data: bytes = self.data if isinstance(self.data, bytes) else self.data.to_bytes()
+    def in_python(self, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes from start to end, copied to Python's memory."""
+        is_here = isinstance(self.data, bytes)
+        data: bytes = self.data[start:end] if is_here else self.data.subarray(start, end).to_bytes()
         return data
+
+
+def cut_out(pieces: Sequence[Piece], offset: int, n_bytes: int) -> bytes:
+    """These bytes of consecutive pieces, as far as they reach, in Python's memory."""
+    ends = accumulate(piece.n_bytes for piece in pieces)
+    starts = [(piece, offset - end + piece.n_bytes) for piece, end in zip(pieces, ends, strict=True)]
+    return b"".join(piece.in_python(max(start, 0), max(start + n_bytes, 0)) for piece, start in starts)
 
 
 class ByteSource(Protocol):

@@ -23,7 +23,6 @@ from voxtral.config import (
 from voxtral.errors import ModelFileError
 from voxtral.gguf import GgufIndex, TensorInfo
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise, type_name
-from voxtral.shards import ByteSource
 
 EMBEDDING = "mm_streams_embeddings.embedding_module."
 ENCODER = EMBEDDING + "whisper_encoder."
@@ -37,7 +36,6 @@ ADA_DOWN = "ada_rms_norm_t_cond.0.weight"
 ADA_UP = "ada_rms_norm_t_cond.2.weight"
 ARCHITECTURE = "voxtral"  # metadata general.architecture
 CONV_KERNEL = 3
-MOST_BYTES = 16 << 20  # that are asked for at once: what is read goes through a buffer of that size
 MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged file
 
 Shape = tuple[int, ...]
@@ -245,13 +243,6 @@ def _check_dimensions(name: str, config: ModelConfig) -> None:
         )
 
 
-async def read_raw(source: ByteSource, info: TensorInfo) -> bytes:
-    """The tensor's bytes as they lie in the file."""
-    starts = range(0, info.n_bytes, MOST_BYTES)
-    return b"".join([await source.read_at(info.offset + i, min(MOST_BYTES, info.n_bytes - i)) for i in starts])
-
-
-async def read_float(source: ByteSource, info: TensorInfo) -> NDArray[np.float32]:
-    """The tensor's values as float32, in its shape."""
-    raw = await read_raw(source, info)
+def values(info: TensorInfo, raw: bytes) -> NDArray[np.float32]:
+    """A tensor's values as float32, in its shape, from its bytes as they lie in the file."""
     return dequantise(raw, info.ggml_type, math.prod(info.shape)).reshape(info.shape)

@@ -32,7 +32,7 @@ class _Asked(NamedTuple):
     label: str
     n_bytes: int
     held_bytes: int  # by the device when it was asked for
-    scopes: Sequence[Any]  # promises of an error or null
+    scopes: Any  # a JS array of promises of an error or null: each that Python takes in hand costs turns of its loop
 
 
 class BrowserDevice:
@@ -48,6 +48,9 @@ class BrowserDevice:
         self._prelude = "enable subgroups; " if "subgroups" in info.features else ""  # no newline: errors name lines
         self._staging: dict[int, list[Any]] = {}
         self._asked: list[_Asked] = []
+        self._scopes = to_js(SCOPES)
+        self._push_scope = device.pushErrorScope.bind(device)
+        self._pop_scope = device.popErrorScope.bind(device)
         self._failure: DeviceError | None = None
         self._on_lost: Callable[[DeviceError], None] | None = None
         self._watch = asyncio.ensure_future(self._watch_lost())
@@ -71,7 +74,7 @@ class BrowserDevice:
         if self._asked:
             asked, self._asked = self._asked, []
             try:
-                answers = await js.Promise.all(to_js([scope for ask in asked for scope in ask.scopes]))
+                answers = await js.Promise.all(to_js([ask.scopes for ask in asked]).flat())
             except JsException as error:
                 raise self._failure or DeviceError(f"the GPU went away ({first_line(error)}); try again") from error
             for i, answer in enumerate(answers):
@@ -196,10 +199,9 @@ class BrowserDevice:
 
     def _create_buffer(self, descriptor: Mapping[str, Any]) -> Any:
         """A buffer, perhaps an invalid one: which it is, the scopes around its creation tell `settle`."""
-        for kind in SCOPES:
-            self._device.pushErrorScope(kind)
+        self._scopes.forEach(self._push_scope)
         buffer = self._device.createBuffer(to_object(descriptor))
-        scopes = [self._device.popErrorScope() for _ in SCOPES]
+        scopes = self._scopes.map(self._pop_scope)
         self._asked.append(_Asked(descriptor["label"], descriptor["size"], self.memory.now, scopes))
         self.memory.add(descriptor["size"])
         return buffer

@@ -1,14 +1,15 @@
 """From a GGUF byte source to weights on a device.
 
-Room for every matrix is made first; then the file is read once, forwards, and each tensor goes where it belongs, a few
-megabytes at a time. Matrices keep their GGML blocks; rows of q, k, v and of gate, up are stacked, so that each block of
-the network is four products. Python sees the header and the small float tensors only.
+Room for every matrix is made first; then the file is read once, forwards, in runs of a few megabytes, and each tensor
+goes where it belongs. Matrices keep their GGML blocks; rows of q, k, v and of gate, up are stacked, so that each block
+of the network is four products. Python sees the header and the small float tensors only.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,9 @@ from voxtral.config import ModelConfig
 from voxtral.errors import ModelFileError
 from voxtral.gguf import GgufIndex, TensorInfo, read_index
 from voxtral.model.layers import AnyOps, LayerWeights
-from voxtral.ops.base import FILL_BYTES
+from voxtral.ops.base import FILL_BYTES, Fill
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
-from voxtral.shards import ShardedCursor
+from voxtral.shards import ShardedCursor, cut_out
 from voxtral.weights import (
     ADA_DOWN,
     ADA_UP,
@@ -32,6 +33,10 @@ from voxtral.weights import (
     decoder_layer,
     encoder_layer,
 )
+
+BLOCK_BYTES = GgmlType.Q4_0.block_bytes
+PAIR_BYTES = 2 * BLOCK_BYTES
+MIN_RUNS = 32  # in which a file is read, however small, so that progress can be seen
 
 Progress = Callable[[int, int], Awaitable[None]]  # done, in total
 
@@ -67,6 +72,24 @@ class _LayerMatrices:
     out: Any
     gate_up: Any
     down: Any
+
+
+class _Part(NamedTuple):
+    """Bytes of a tensor that are read at once."""
+
+    tensor: TensorInfo
+    first: int  # counts from the tensor's first byte
+    n_bytes: int
+
+    @property
+    def offset(self) -> int:
+        """In the file."""
+        return self.tensor.offset + self.first
+
+    @property
+    def end(self) -> int:
+        """Offset of what follows in the file."""
+        return self.offset + self.n_bytes
 
 
 class _Plan:
@@ -122,7 +145,9 @@ async def load_weights(
             for i in range(config.decoder.n_layers)
         ]
         await ops.settle()
-        floats = await _read_all(ops, source, index, plan, progress)
+        tensors = [index.tensors[name] for name, _ in weights.tensor_shapes(config)]  # a file may hold others, too
+        tensors.sort(key=lambda tensor: tensor.offset)
+        floats = await _read_all(ops, source, tensors, plan, progress)
     finally:
         source.close()
 
@@ -162,41 +187,66 @@ async def load_weights(
 
 
 async def _read_all(
-    ops: AnyOps, source: ShardedCursor, index: GgufIndex, plan: _Plan, progress: Progress | None
+    ops: AnyOps, source: ShardedCursor, tensors: Sequence[TensorInfo], plan: _Plan, progress: Progress | None
 ) -> dict[str, NDArray[np.float32]]:
     """Read every tensor once, in file order: blocks go to their matrices, float tensors are returned."""
-    tensors = sorted(index.tensors.values(), key=lambda tensor: tensor.offset)
     total_bytes = sum(tensor.n_bytes for tensor in tensors)
     done_bytes = 0
+    raw: defaultdict[str, bytes] = defaultdict(bytes)  # what there is of a float tensor
     floats: dict[str, NDArray[np.float32]] = {}
     if progress:
         await progress(0, total_bytes)
-    for tensor in tensors:
-        if tensor.name in plan.blocks:
-            matrix, first_block = plan.blocks[tensor.name]
-            for start in range(0, tensor.n_bytes, FILL_BYTES):
-                n_bytes = min(FILL_BYTES, tensor.n_bytes - start)
-                with _naming(tensor):
-                    pieces = await source.pieces_at(tensor.offset + start, n_bytes)
-                await ops.fill(matrix, first_block + start // GgmlType.Q4_0.block_bytes, pieces)
-                if progress:
-                    await progress(done_bytes + start + n_bytes, total_bytes)
-        elif len(tensor.shape) != 2:
-            with _naming(tensor):
-                floats[tensor.name] = await weights.read_float(source, tensor)
-        done_bytes += tensor.n_bytes
-    if progress:
-        await progress(total_bytes, total_bytes)
+    for run in _runs(tensors, min(FILL_BYTES, total_bytes // MIN_RUNS)):
+        with _naming(run):
+            pieces = await source.pieces_at(run[0].offset, run[-1].end - run[0].offset)
+        fills = []
+        for part in run:
+            name, offset = part.tensor.name, part.offset - run[0].offset
+            if name in plan.blocks:
+                matrix, first_block = plan.blocks[name]
+                fills.append(Fill(matrix, first_block + part.first // BLOCK_BYTES, part.n_bytes // BLOCK_BYTES, offset))
+                continue
+            raw[name] += cut_out(pieces, offset, part.n_bytes)
+            if len(raw[name]) == part.tensor.n_bytes:
+                floats[name] = weights.values(part.tensor, raw.pop(name))
+        if fills:
+            await ops.fill(fills, pieces)
+        done_bytes += sum(part.n_bytes for part in run)
+        if progress:
+            await progress(done_bytes, total_bytes)
     return floats
 
 
+def _runs(tensors: Iterable[TensorInfo], run_bytes: int) -> Iterator[list[_Part]]:
+    """What is read at once: as much as begins and ends within run_bytes, cut between pairs of blocks.
+
+    So that all parts begin at multiples of 4 bytes, as tensors do.
+    """
+    run: list[_Part] = []
+    for tensor in tensors:
+        first = 0
+        while first < tensor.n_bytes:
+            room = run_bytes - (tensor.offset + first - run[0].offset if run else 0)
+            rest = tensor.n_bytes - first
+            n_bytes = rest if rest <= room else room // PAIR_BYTES * PAIR_BYTES
+            if n_bytes > 0:
+                run.append(_Part(tensor, first, n_bytes))
+                first += n_bytes
+            else:
+                yield run
+                run = []
+    yield run
+
+
 @contextmanager
-def _naming(tensor: TensorInfo) -> Iterator[None]:
-    """Let an error of the source say which tensor it hit."""
+def _naming(run: Sequence[_Part]) -> Iterator[None]:
+    """Let an error of the source say which tensors it hit."""
     try:
         yield
     except ModelFileError as error:
-        raise ModelFileError(f"tensor {tensor.name!r} could not be read: {error}") from error
+        names = [repr(part.tensor.name) for part in run]
+        what = f"tensor {names[0]}" if len(run) == 1 else f"tensors {names[0]} to {names[-1]}"
+        raise ModelFileError(f"{what} could not be read: {error}") from error
 
 
 def _qkv_bias(floats: dict[str, NDArray[np.float32]], name: Callable[[str], str]) -> NDArray[np.float32]:

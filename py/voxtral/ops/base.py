@@ -22,7 +22,7 @@ Encoder state, uint32[1]: position of the next row.
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from voxtral.config import ModelConfig
     from voxtral.shards import Piece
 
-FILL_BYTES = (16 << 20) // 36 * 36  # most that `fill` takes: pairs of 18-byte blocks in 16 MiB
+FILL_BYTES = 16 << 20  # most that `fill` takes
 
 T = TypeVar("T")  # tensor
 W = TypeVar("W")  # quantised matrix
@@ -44,6 +44,15 @@ class DecoderState(IntEnum):
     TOKEN = 1
     N_PROMPT = 2
     AUDIO_ROW = 3
+
+
+class Fill(NamedTuple, Generic[W]):
+    """GGML Q4_0 blocks that lie among other bytes, and where in a matrix they belong."""
+
+    matrix: W
+    first_block: int
+    n_blocks: int
+    offset: int  # of the first one among those bytes; even
 
 
 class Ops(Protocol, Generic[T, W, P]):
@@ -64,12 +73,10 @@ class Ops(Protocol, Generic[T, W, P]):
     def matrix(self, n_rows: int, n_cols: int, label: str = "") -> W:
         """Room for a Q4_0 weight matrix [n_rows, n_cols]; `fill` brings its blocks of 32 weights."""
 
-    async def fill(self, matrix: W, first_block: int, pieces: "Sequence[Piece]") -> None:
-        """Store GGML Q4_0 blocks, an even number, from an even block of the matrix on; at most FILL_BYTES.
+    async def fill(self, fills: "Sequence[Fill[W]]", pieces: "Sequence[Piece]") -> None:
+        """Store blocks of any number of matrices, each block once.
 
-        A matrix of an odd number of blocks takes one more, which is ignored.
-
-        pieces: their bytes in consecutive parts, each but the last a multiple of 4 long.
+        pieces: the bytes among which they lie, at most FILL_BYTES, in consecutive parts, each a multiple of 4 long.
         """
 
     def end_of_filling(self) -> None:

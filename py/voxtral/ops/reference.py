@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
-from voxtral.ops.base import DecoderState
+from voxtral.ops.base import DecoderState, Fill
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise
-from voxtral.shards import Piece
+from voxtral.shards import Piece, cut_out
 
 Tensor = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -49,11 +49,11 @@ class ReferenceOps:
     def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Floats:  # noqa: ARG002
         return np.zeros((n_rows, n_cols), np.float32)
 
-    async def fill(self, matrix: Floats, first_block: int, pieces: Sequence[Piece]) -> None:
-        raw = b"".join(piece.data for piece in pieces)
-        weights = dequantise(raw, GgmlType.Q4_0, len(raw) // GgmlType.Q4_0.block_bytes * WEIGHTS_PER_BLOCK)
-        target = matrix.reshape(-1)[first_block * WEIGHTS_PER_BLOCK :][: len(weights)]
-        target[:] = weights[: len(target)]
+    async def fill(self, fills: Sequence[Fill[Floats]], pieces: Sequence[Piece]) -> None:
+        for matrix, first_block, n_blocks, offset in fills:
+            first, n_weights = first_block * WEIGHTS_PER_BLOCK, n_blocks * WEIGHTS_PER_BLOCK
+            raw = cut_out(pieces, offset, GgmlType.Q4_0.n_bytes(n_weights))
+            matrix.reshape(-1)[first : first + n_weights] = dequantise(raw, GgmlType.Q4_0, n_weights)
 
     def end_of_filling(self) -> None:
         """Nothing to do: filling keeps nothing."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voxtral.config import ModelConfig
 from voxtral.errors import DeviceError
 from voxtral.gpu.device import Device
-from voxtral.ops.base import DecoderState, Ops
+from voxtral.ops.base import DecoderState, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.quant import WEIGHTS_PER_BLOCK
 from voxtral.shards import Piece
@@ -109,7 +109,7 @@ class _Bench:
         scales = self._rng.uniform(0.1, 0.3, len(blocks)) / np.sqrt(n_cols)
         blocks[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
         matrix = self.keep(self.ops.matrix(n_rows, n_cols, "check"))
-        await self.ops.fill(matrix, 0, [Piece(blocks.nbytes, blocks.tobytes())])
+        await self.ops.fill([Fill(matrix, 0, n_blocks, 0)], [Piece(blocks.nbytes, blocks.tobytes())])
         return matrix
 
     async def result(self, build: Callable[[], Any], tuned_for: int = 0) -> NDArray[Any]:

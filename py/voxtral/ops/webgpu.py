@@ -17,7 +17,7 @@ from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_gr
 from voxtral.gpu.device import Device
 from voxtral.gpu.shader_library import ShaderLibrary, traits_of
 from voxtral.gpu.tensor import BYTES_PER_ELEMENT, Matrix, MatrixPart, Memory, Tensor
-from voxtral.ops.base import FILL_BYTES
+from voxtral.ops.base import FILL_BYTES, Fill
 from voxtral.ops.products import ELEMENT_WG, MATVEC_OUTPUTS, Product, form_of, launches, team_shape
 from voxtral.ops.self_check import self_check
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
@@ -35,6 +35,7 @@ SERIAL_WG = 16  # the same on software adapters: small matrices must make a work
 ATTENTION_SERIAL_WG = 4  # one vector of lanes, as heads and rows are few
 TEAM_WG = 64  # of conv1d_gelu_team
 ARGMAX_SHARE = 2048  # logits of a workgroup
+ARGMAX_PART_WORDS = 12  # of its result, shaders/common/best_four.wgsl
 ATTENTION_WORKGROUPS = 256  # about; a wide GPU is busy, and what they leave is soon added up
 SMALLEST_SPLIT = 32  # keys, as in shaders/common/attention_span.wgsl
 MAX_SPLITS = 64
@@ -101,27 +102,17 @@ class WebGpuOps:
             parts.append(MatrixPart(first_row, n_part_rows, nibbles, scales))
         return Matrix((n_rows, n_cols), tuple(parts))
 
-    async def fill(self, matrix: Matrix, first_block: int, pieces: Sequence[Piece]) -> None:
+    async def fill(self, fills: Sequence[Fill[Matrix]], pieces: Sequence[Piece]) -> None:
         if self._staging is None:
             self._staging = self.zeros((FILL_BYTES // 4,), "uint32", "blocks as in the file")
-        n_bytes = sum(piece.n_bytes for piece in pieces)
         recorder = Recorder("repack")
-        end_block = first_block + n_bytes // BLOCK_BYTES
-        for part in matrix.parts:
-            part_start = part.first_row * matrix.n_blocks
-            start = max(first_block, part_start)
-            n_blocks = min(end_block, part_start + part.n_rows * matrix.n_blocks) - start
-            if n_blocks > 0:
-                params = (n_blocks, start - first_block, start - part_start, matrix.n_blocks)
-                grid = fold_grid(math.ceil(n_blocks / ELEMENT_WG))
-                recorder.dispatch(
-                    "repack_q4_0", (self._staging, part.nibbles, part.scales), params, grid, WG=ELEMENT_WG
-                )
+        for fill in fills:
+            _repack(recorder, self._staging, fill)
         program = await finish(recorder, None, self.device, self._library, self._pool)
-        offset = 0  # nothing is waited for from here on: two may fill at once, but there is one staging buffer
+        n_bytes = 0  # nothing is waited for from here on: two may fill at once, but there is one staging buffer
         for piece in pieces:
-            self.device.write(self._staging.memory.buffer, offset, piece.data)
-            offset += piece.n_bytes
+            self.device.write(self._staging.memory.buffer, n_bytes, piece.data)
+            n_bytes += piece.n_bytes
         self.submit([program])
         self.device.destroy_buffer(program.params)
         self._n_bytes_under_way += n_bytes
@@ -372,6 +363,20 @@ class WebGpuOps:
         """A kernel with one invocation for each of n_total elements, its first parameter."""
         grid = fold_grid(math.ceil(n_total / self._wg))
         self._record.dispatch(kernel, arguments, (n_total, *params), grid, WG=self._wg)
+
+
+def _repack(recorder: Recorder, raw: Tensor, fill: Fill[Matrix]) -> None:
+    """Record that blocks go from `raw` to their places, in each part of the matrix that they reach."""
+    matrix, first_block, n_blocks, offset = fill
+    for part in matrix.parts:
+        part_start = part.first_row * matrix.n_blocks
+        start = max(first_block, part_start)
+        n = min(first_block + n_blocks, part_start + part.n_rows * matrix.n_blocks) - start
+        if n > 0:
+            source = (offset + (start - first_block) * BLOCK_BYTES) // 2
+            params = (n, source, start - part_start, matrix.n_blocks)
+            grid = fold_grid(math.ceil(n / ELEMENT_WG))
+            recorder.dispatch("repack_q4_0", (raw, part.nibbles, part.scales), params, grid, WG=ELEMENT_WG)
 
 
 def attention_splits(n_workgroups: int, window: int) -> int:
