@@ -1,13 +1,15 @@
 /**
- * Runs in the audio thread: cuts the microphone into mono blocks of 80 ms and posts them to the engine.
+ * Runs in the audio thread: cuts a source of sound into mono blocks of 80 ms and posts them to the engine.
  *
  * Messages in (node.port):  {blocks: MessagePort} once, then "stop".
  * Blocks out (that port):   Float32Array, its buffer transferred; the last block may be shorter, and a
  *                           Float32Array of length 0 follows it to say that no more will come.
- * Messages out (node.port): {rms, peak} for each block, 0…1; "stopped" after the last block.
+ * Messages out (node.port): {type: "level", rms, peak} for each block, 0…1; {type: "gap", seconds} when the machine or
+ *                           the browser gave no time to hear for that long; {type: "stopped"} after the last block.
  */
 
 const BLOCK_MS = 80;
+const GAP_S = 2; // shorter ones are hiccups of a busy machine, after which the sound that waited comes
 const SWITCH_RATIO = 4; // another channel takes over when it is 6 dB louder; less would make it flutter
 const LOUDNESS_DECAY = 0.999; // for each render quantum: about three seconds of memory at 16 kHz
 
@@ -18,6 +20,7 @@ class Capture extends AudioWorkletProcessor {
   #energies = [];
   #channel = 0;
   #stopped = false;
+  #lastRun = Date.now();
 
   constructor() {
     super();
@@ -26,8 +29,17 @@ class Capture extends AudioWorkletProcessor {
 
   process([channels]) {
     if (this.#stopped) return false;
+    this.#lookAtTheClock();
     if (this.#blocks && channels.length) this.#append(this.#loudest(channels));
     return true;
+  }
+
+  /** The clock goes on while a laptop sleeps, and while the browser suspends us; the sound does not. */
+  #lookAtTheClock() {
+    const now = Date.now();
+    const seconds = (now - this.#lastRun) / 1000;
+    this.#lastRun = now;
+    if (this.#blocks && seconds > GAP_S) this.port.postMessage({ type: "gap", seconds });
   }
 
   /** Some devices carry the voice on one channel, or its mirror image on two: pick, never average. */
@@ -62,7 +74,7 @@ class Capture extends AudioWorkletProcessor {
       peak = Math.max(peak, Math.abs(sample));
     }
     this.#filled = 0;
-    this.port.postMessage({ rms: Math.sqrt(energy / block.length), peak });
+    this.port.postMessage({ type: "level", rms: Math.sqrt(energy / block.length), peak });
     this.#blocks.postMessage(block, [block.buffer]); // last: the block is empty once its buffer is gone
   }
 
@@ -73,7 +85,7 @@ class Capture extends AudioWorkletProcessor {
       if (this.#filled) this.#send();
       this.#blocks.postMessage(new Float32Array(0));
     }
-    this.port.postMessage("stopped");
+    this.port.postMessage({ type: "stopped" });
   }
 }
 

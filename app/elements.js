@@ -18,3 +18,9 @@ export function reconcile(parent, items, create) {
   });
   for (const element of old.values()) element.remove();
 }
+
+/** The engine's sentences begin like clauses; here they stand alone. */
+export const written = (sentence) => ended(sentence.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1)));
+
+/** The same of those that may begin with the name of a file. */
+export const ended = (sentence) => (/[.!?…]$/.test(sentence) ? sentence : `${sentence}.`);

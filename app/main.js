@@ -3,20 +3,21 @@
  * Knows neither elements (view.js) nor workers (transcriber.js).
  */
 
+import { createAutosave } from "./autosave.js";
+import { writeClipboard } from "./clipboard.js";
+import { createDock } from "./dock.js";
+import { createEntries } from "./entries.js";
+import { createExport } from "./export.js";
+import { createHistory } from "./history_list.js";
 import { isModelFile } from "./model_sources.js";
 import { createModels } from "./models.js";
-import { Cancelled, Transcriber } from "./transcriber.js";
+import { DEFAULTS, isGood, loadSettings, saveSettings, SECOND_PASS_DELAY_MS } from "./settings.js";
+import { Transcriber } from "./transcriber.js";
 import { createView } from "./view.js";
 
 const TICK_MS = 250;
-const COPIED_MS = 1500;
+const PREPARE_MS = 600; // after the last touch of the delay
 
-/**
- * An entry of the transcript is one recording or file:
- *   status   waiting, running, done, cancelled, failed; isLive: from the microphone
- *   pieces   [{text, words}] as they came; result: the final {text, words, audio_s, wall_s}, or null
- *   notices  sentences; sentence: why it failed
- */
 const state = {
   phase: "loading", // loading, ready, failed
   stages: {}, // stage → {done, total, at, first: {done, at}}, at: performance.now()
@@ -25,35 +26,59 @@ const state = {
   failure: null, // sentence; the engine is gone
   refusal: null, // the `refused` event: no model, but the engine would take another
   hasOtherThanDemo: false, // the address asks for more than the page does by itself
-  alerts: [], // [{id, sentence}]
-  entries: [],
-  cleared: null, // entries that Undo brings back
-  live: null, // {entry, level, phase: opening, listening, stopping}
-  copied: null, // an entry's id, or "all"
+  alerts: [], // [{id, sentence, isNews}]; news are good
   isSilent: null, // seconds without a word from the engine that owes one
+  settings: loadSettings(),
+  delayMs: null, // of the next recording: what the address asks for, else the setting
 };
 
 let lastId = 0;
-let recording = null;
+const transcript = createEntries({
+  engine: () => voxtral,
+  isGone: () => state.failure !== null,
+  about,
+  keepsAudio: () => state.settings.keepAudio,
+  change,
+  warn,
+  writeClipboard,
+  onOver: () => autosave.saveAll(),
+});
+state.transcript = transcript.state;
+const earlier = createHistory({ entries: transcript, engine: () => voxtral, change, warn, onRoom: () => autosave.resume() });
+state.history = earlier.state;
+const autosave = createAutosave({ entries: () => transcript.state.entries, warn, onSaved: earlier.refresh });
+const keeping = createExport({
+  engine: () => voxtral,
+  entries: () => transcript.state.entries,
+  limits: () => state.settings.subtitleLimits,
+  copy: transcript.actions.copy,
+  copyAll: transcript.actions.copyAll,
+  warn,
+});
+const dock = createDock({
+  transcript,
+  options: () => ({ delayMs: state.delayMs, hasSecondPass: state.settings.hasSecondPass }),
+  settings: () => state.settings,
+  change,
+  set,
+  say: (sentence) => warn(sentence, true),
+});
+state.dock = dock.state;
+let preparing = 0; // timer
 const models = createModels({
   engine: () => voxtral,
   change,
   warn,
   load: (wanted, address) => loadAgain(address, wanted),
-  hasText: () => state.entries.length > 0,
+  hasText: () => transcript.state.entries.length > 0,
 });
 state.models = models.state;
 let target = { model: new URLSearchParams(location.search).get("model") ?? models.remembered() }; // what is, or is to be, loaded
 const view = createView({
-  toggleSpeaking: () => (state.live ? stopSpeaking() : startSpeaking()),
-  cancel: (entry) => voxtral.cancel(entry.session),
+  dock: { ...dock.actions, stop: transcript.actions.stop },
+  settings: { set, setLimit, reset, redraw: () => view.render(state) },
   addFiles,
   addSample,
-  copy: (entry) => copy(entry.id, textOf(entry)),
-  copyAll: () => copy("all", transcriptText()),
-  clear,
-  undo,
-  remove: (entry) => change(() => (state.entries = state.entries.filter((other) => other !== entry))),
   dismiss: (alert) => change(() => (state.alerts = state.alerts.filter((other) => other !== alert))),
   escape,
   reload: () => location.reload(),
@@ -61,17 +86,20 @@ const view = createView({
   tryAgain: () => loadAgain({}),
   insist: () => loadAgain({ backend: "webgpu" }),
   models: { ...models.actions, addFiles },
+  transcript: { ...transcript.actions, exportChoices: keeping.exportChoices },
+  history: { ...earlier.actions, exportChoices: (session) => keeping.sessionChoices(session, earlier.actions.documentOf) },
 });
 
 const voxtral = new Transcriber({ ...readOptions(new URLSearchParams(location.search)), onEvent });
 window.voxtral = voxtral; // for scripts and tests
 voxtral.listModels();
+earlier.begin();
 
 const warnOfMistake = (reason) => warn(`Something went wrong in the page (${reason}); reload it if it stays so.`);
 addEventListener("error", ({ message }) => warnOfMistake(message));
 addEventListener("unhandledrejection", ({ reason }) => warnOfMistake(reason?.message ?? reason));
-addEventListener("beforeunload", (event) => isWorking() && event.preventDefault());
-setInterval(() => isWorking() && view.render(state), TICK_MS);
+addEventListener("beforeunload", (event) => transcript.isWorking() && event.preventDefault());
+setInterval(() => transcript.isWorking() && view.render(state), TICK_MS);
 view.render(state);
 if (new URLSearchParams(location.search).has("bench")) {
   import("./bench.js").then(({ showBench }) => showBench(voxtral));
@@ -82,13 +110,36 @@ function change(edit) {
   view.render(state);
 }
 
-function warn(sentence) {
+function warn(sentence, isNews = false) {
   if (state.alerts.some((other) => other.sentence === sentence)) return;
-  change(() => state.alerts.push({ id: ++lastId, sentence }));
+  change(() => state.alerts.push({ id: ++lastId, sentence, isNews }));
 }
 
-function isWorking() {
-  return state.entries.some(({ status }) => status === "running");
+function set(name, value) {
+  if (!isGood(name, value)) return;
+  state.settings[name] = value;
+  saveSettings(state.settings);
+  if (name === "delayMs") setDelay(value);
+  view.render(state);
+}
+
+/** What was typed may be anything; what is no limit leaves the old one. */
+function setLimit(name, value) {
+  set("subtitleLimits", { ...state.settings.subtitleLimits, [name]: value });
+  view.render(state);
+}
+
+function reset() {
+  for (const [name, value] of Object.entries(structuredClone(DEFAULTS))) set(name, value);
+}
+
+function setDelay(delayMs) {
+  state.delayMs = delayMs;
+  const address = new URL(location.href);
+  address.searchParams.delete("delay_ms");
+  history.replaceState(null, "", address);
+  clearTimeout(preparing);
+  preparing = setTimeout(() => state.phase === "ready" && voxtral.prepare({ delayMs }), PREPARE_MS);
 }
 
 /** What is to be loaded, and ?backend=numpy ?delay_ms=N ?left_pad=N, in the transcriber's words. */
@@ -102,7 +153,8 @@ function readOptions(query) {
   const backend = query.get("backend");
   state.isNumpyAsked = backend === "numpy";
   state.hasOtherThanDemo = Boolean(model ?? files ?? backend);
-  return { model: model ?? undefined, files, backend, delayMs: integer("delay_ms"), leftPadTokens: integer("left_pad") };
+  state.delayMs = integer("delay_ms") ?? state.settings.delayMs;
+  return { model: model ?? undefined, files, backend, delayMs: state.delayMs, leftPadTokens: integer("left_pad") };
 }
 
 function onEvent(event) {
@@ -114,6 +166,7 @@ function onEvent(event) {
   if (event.type === "ready") models.onReady(target, event);
   if (event.type === "refused") onRefused(event);
   models.onEvent(event);
+  dock.onEvent(event);
   if (event.type === "notice" && event.session == null) warn(event.sentence);
   if (event.type === "error" && event.fatal) {
     change(() => Object.assign(state, { phase: "failed", failure: event.sentence }));
@@ -134,6 +187,7 @@ async function onRefused(event) {
 }
 
 function useDemo() {
+  transcript.actions.stop(); // what was said so far is still heard by the model in use
   models.forget();
   loadAgain({ model: null, backend: null }, { model: null });
 }
@@ -166,65 +220,6 @@ function addFiles(files) {
   for (const file of files) if (!forModels.includes(file)) transcribe(file);
 }
 
-function addEntry(title, isLive) {
-  const entry = {
-    id: ++lastId,
-    title,
-    isLive,
-    session: null,
-    status: "waiting",
-    pieces: [],
-    result: null,
-    notices: [],
-    sentence: null,
-    startedAt: null, // performance.now()
-    heard: null, // the last `heard` event
-  };
-  change(() => state.entries.push(entry));
-  return entry;
-}
-
-/** What a session's events mean for its entry. */
-function onEntryEvent(entry, event) {
-  change(() => {
-    if (event.type === "started") start(entry);
-    if (event.type === "words") entry.pieces.push({ text: event.text, words: event.words });
-    if (event.type === "heard") entry.heard = event;
-    if (event.type === "notice") entry.notices.push(event.sentence);
-    if (event.type === "level" && state.live?.entry === entry) state.live.level = event;
-    if (event.type === "unplugged" && state.live?.entry === entry) {
-      entry.notices.push("The microphone went away; this is what was heard until then.");
-      stopSpeaking();
-    }
-  });
-}
-
-function start(entry) {
-  entry.status = "running";
-  entry.startedAt = performance.now();
-}
-
-/** Follows a session to its end, whatever that is. */
-async function finish(entry, promise) {
-  try {
-    entry.result = await promise;
-    entry.status = "done";
-  } catch (error) {
-    entry.status = error instanceof Cancelled ? "cancelled" : "failed";
-    if (entry.status === "failed") entry.sentence = error.message;
-  }
-  change(() => {
-    if (state.live?.entry === entry) state.live = recording = null;
-  });
-}
-
-function transcribe(file) {
-  const entry = addEntry(file.name, false);
-  const promise = voxtral.transcribeFile(file, (event) => onEntryEvent(entry, event));
-  entry.session = promise.session;
-  finish(entry, promise);
-}
-
 async function addSample(url) {
   const name = url.split("/").at(-1);
   const response = await fetch(url).catch(() => null);
@@ -232,69 +227,17 @@ async function addSample(url) {
   transcribe(new File([await response.blob()], name));
 }
 
-async function startSpeaking() {
-  const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const entry = addEntry(`Recording, ${time}`, true);
-  change(() => (state.live = { entry, level: null, phase: "opening" }));
-  try {
-    recording = await voxtral.listen((event) => onEntryEvent(entry, event));
-  } catch (error) {
-    change(() => {
-      state.entries = state.entries.filter((other) => other !== entry);
-      state.live = null;
-    });
-    if (!(error instanceof Cancelled) && !state.failure) warn(error.message);
-    return;
-  }
-  entry.session = recording.session;
-  finish(entry, recording.result);
-  change(() => {
-    start(entry);
-    state.live.phase = "listening";
-  });
-}
+/** A file has time for the most delay at once. */
+const fileDelayMs = () => (state.settings.hasSecondPass ? SECOND_PASS_DELAY_MS : state.delayMs);
+const transcribe = (file) => transcript.actions.transcribe(file, { delayMs: fileDelayMs() });
 
-function stopSpeaking() {
-  if (state.live?.phase !== "listening") return;
-  recording.stop().catch(() => {}); // finish() sees how it ends
-  change(() => (state.live.phase = "stopping"));
+/** What a transcript (py/voxtral/document.py) says of how an entry is heard. */
+function about({ options: { delayMs, hasSecondPass = false } }) {
+  const { model, left_pad_tokens, backend, adapter } = state.engine;
+  return { model, settings: { delay_ms: delayMs, left_pad_tokens, second_pass: hasSecondPass, backend, adapter } };
 }
 
 /** Esc gives up what is being recorded or transcribed; with nothing to give up it dismisses an error. */
 function escape() {
-  const active = state.entries.find(({ status, session }) => session !== null && status === "running");
-  if (active) voxtral.cancel(active.session);
-  else change(() => state.alerts.pop());
-}
-
-const textOf = ({ result, pieces }) => result?.text ?? pieces.map(({ text }) => text).join("").trim();
-
-function transcriptText() {
-  const spoken = state.entries.filter(textOf);
-  if (spoken.length === 1) return textOf(spoken[0]);
-  return spoken.map((entry) => `${entry.title}\n${textOf(entry)}`).join("\n\n");
-}
-
-async function copy(what, text) {
-  if (!(await view.writeClipboard(text))) {
-    return warn("The browser did not allow copying; select the text and copy it by hand.");
-  }
-  change(() => (state.copied = what));
-  setTimeout(() => change(() => (state.copied = null)), COPIED_MS);
-}
-
-/** Takes finished entries away; what is still being worked on stays. */
-function clear() {
-  const isOver = ({ status }) => ["done", "cancelled", "failed"].includes(status);
-  change(() => {
-    state.cleared = state.entries.filter(isOver);
-    state.entries = state.entries.filter((entry) => !isOver(entry));
-  });
-}
-
-function undo() {
-  change(() => {
-    state.entries = [...state.cleared, ...state.entries];
-    state.cleared = null;
-  });
+  if (!transcript.actions.cancelRunning()) change(() => state.alerts.pop());
 }

@@ -1,21 +1,15 @@
-/**
- * The microphone as a port of mono blocks: getUserMedia → AudioWorklet → MessagePort.
- * The blocks never pass through the page's thread, so a busy page loses no sound.
- */
+/** The microphones of this machine as sources of sound. */
 
-const ENGINE_SAMPLE_RATE = 16_000;
-// The browser's own processing is made for calls between people; it eats soft and first syllables.
-const AS_IT_SOUNDS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+import { AS_IT_SOUNDS, capture } from "./capture.js";
 
 /**
- * Opens the default microphone. Needs a user gesture.
+ * Opens a microphone. Needs a user gesture.
  *
- * onLevel({rms, peak}) is called for each 80 ms block; onUnplugged() when the device goes away.
- * Returns {port, sampleRate, close}: `port` carries what capture_worklet.js describes and is to be
- * transferred to the engine; `close()` resolves once the last block is on its way.
- * Rejects with an Error whose message is a sentence for the user.
+ * deviceId: of listMicrophones(), null for the system's choice; one that is gone is replaced by that, with a notice.
+ * The callbacks and what it resolves with are those of capture.js. Rejects with an Error whose message is a sentence
+ * for the user.
  */
-export async function openMicrophone({ onLevel, onUnplugged }) {
+export async function openMicrophone({ deviceId = null, onNotice = () => {}, ...callbacks } = {}) {
   if (!navigator.mediaDevices?.getUserMedia || !globalThis.AudioWorkletNode) {
     throw new Error(
       isSecureContext
@@ -23,60 +17,51 @@ export async function openMicrophone({ onLevel, onUnplugged }) {
         : "Browsers give a microphone only to https and localhost pages; open http://localhost, or drop a file.",
     );
   }
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_SOUNDS }).catch((error) => {
+  const stream = await openDevice(deviceId, onNotice).catch((error) => {
     throw new Error(refusal(error), { cause: error });
   });
-  let capture;
-  try {
-    capture = await startCapture(stream, ENGINE_SAMPLE_RATE).catch(() => startCapture(stream, undefined));
-  } catch (error) {
-    for (const track of stream.getTracks()) track.stop();
+  return capture(stream, { onNotice, ...callbacks }).catch((error) => {
     throw new Error("The microphone opened but gives no sound; reload the page and try again.", { cause: error });
-  }
-  const { context, node } = capture;
-  const { port1, port2 } = new MessageChannel();
-  const lastBlock = Promise.withResolvers();
-  node.port.onmessage = ({ data }) => (data === "stopped" ? lastBlock.resolve() : onLevel(data));
-  node.port.postMessage({ blocks: port1 }, [port1]);
-  for (const track of stream.getTracks()) track.addEventListener("ended", onUnplugged);
-
-  let closed = null;
-  const close = async () => {
-    if (context.state === "running") {
-      node.port.postMessage("stop");
-      await lastBlock.promise;
-    }
-    for (const track of stream.getTracks()) track.stop();
-    await context.close();
-  };
-  return { port: port2, sampleRate: context.sampleRate, close: () => (closed ??= close()) };
+  });
 }
 
-/** Some browsers refuse to bring a device into a context of another rate; then the engine resamples. */
-async function startCapture(stream, sampleRate) {
-  const context = new AudioContext({ sampleRate, latencyHint: "interactive" });
+/** [{deviceId, label}, …]; before the person has allowed one, labels are empty and there may be fewer. */
+export async function listMicrophones() {
+  const devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+  return devices
+    .filter(({ kind, deviceId }) => kind === "audioinput" && deviceId)
+    .map(({ deviceId, label }) => ({ deviceId, label }));
+}
+
+/** Calls back when a device was plugged in or out; returns a function that ends that. */
+export function watchMicrophones(callback) {
+  navigator.mediaDevices?.addEventListener("devicechange", callback);
+  return () => navigator.mediaDevices?.removeEventListener("devicechange", callback);
+}
+
+async function openDevice(deviceId, onNotice) {
+  const open = (wanted) => navigator.mediaDevices.getUserMedia({ audio: { ...AS_IT_SOUNDS, ...wanted } });
+  if (deviceId === null) return open({});
   try {
-    await context.audioWorklet.addModule(new URL("capture_worklet.js", import.meta.url));
-    const node = new AudioWorkletNode(context, "capture", { channelCountMode: "max" });
-    context.createMediaStreamSource(stream).connect(node);
-    node.connect(context.destination); // silent, but some browsers only run what is heard
-    await context.resume();
-    return { context, node };
+    return await open({ deviceId: { exact: deviceId } });
   } catch (error) {
-    await context.close();
-    throw error;
+    if (!["OverconstrainedError", "NotFoundError"].includes(error.name)) throw error;
+    const stream = await open({});
+    const { label } = stream.getAudioTracks()[0];
+    onNotice(`The microphone chosen before is not there, so ${label ? `“${label}”` : "another one"} is used.`);
+    return stream;
   }
 }
 
 function refusal({ name }) {
   if (name === "NotAllowedError") {
-    return "The microphone was not allowed; allow it in the address bar or the site settings, then press Speak again.";
+    return "The microphone was not allowed; allow it in the address bar or the site settings, then try again.";
   }
   if (name === "NotFoundError" || name === "OverconstrainedError") {
-    return "No microphone was found; connect one and press Speak again, or drop an audio file.";
+    return "No microphone was found; connect one and try again, or drop an audio file.";
   }
   if (name === "NotReadableError") {
-    return "Another program or the system holds the microphone; free it and press Speak again.";
+    return "Another program or the system holds the microphone; free it and try again.";
   }
-  return `The microphone could not be opened (${name}); check it and press Speak again.`;
+  return `The microphone could not be opened (${name}); check it and try again.`;
 }

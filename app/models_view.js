@@ -8,7 +8,7 @@
  */
 
 import { inBytes, inSeconds, ofBytes, percent, timeLeft } from "./amounts.js";
-import { $, reconcile, setText } from "./elements.js";
+import { $, reconcile, setText, written } from "./elements.js";
 import { FROM_FILES, FULL_MODEL, isFullModel, isSame, originOf, placeOf } from "./model_sources.js";
 
 const DEMO_BYTES = 12_541_683;
@@ -22,7 +22,7 @@ const STAGES = {
   verify: "Checking",
 };
 
-/** actions: those of models.js, and useDemo, addFiles. Returns {draw(state), progressOf(state)}. */
+/** actions: those of models.js, and useDemo, addFiles. Returns {draw(state)}. */
 export function createModelsView(actions) {
   $("model-files").addEventListener("change", ({ target }) => {
     actions.addFiles([...target.files]);
@@ -38,7 +38,7 @@ export function createModelsView(actions) {
   });
 
   return {
-    draw({ phase, engine, models, entries }) {
+    draw({ phase, engine, models, transcript: { entries } }) {
       const cards = phase === "failed" && !models.stored ? [] : cardsOf(models, actions);
       $("jobs").hidden = cards.length === 0;
       drawItems($("jobs"), cards, "model-card", drawCard);
@@ -51,12 +51,11 @@ export function createModelsView(actions) {
       drawItems($("model-list"), rowsOf(models, engine, actions), "model-row", drawRow);
       setText($("room"), roomSentence(models));
     },
-    progressOf,
   };
 }
 
 /** Whole percents of the download on its way, or null. */
-function progressOf({ jobs }) {
+export function progressOf({ jobs }) {
   const news = jobs.find(({ phase, news }) => phase === "active" && news?.total > 0)?.news;
   return news ? percent(news.done, news.total) : null;
 }
@@ -292,10 +291,4 @@ function drawButtons(parent, { title, buttons, isAsking }) {
     parent.children[i].className = WEIGHTS[weight] ?? "text-button";
   });
   if (hadFocus && !parent.contains(document.activeElement)) (isAsking ? parent.lastElementChild : parent.firstElementChild)?.focus();
-}
-
-/** The engine's sentences begin like clauses; here they stand alone. */
-export function written(sentence) {
-  const begun = sentence.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1));
-  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

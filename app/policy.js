@@ -1,8 +1,9 @@
 /**
  * Narrows what this page may connect to, before anything of it can: its own origin, the Hugging Face hub, and the one
- * origin that its address names in ?model= or ?from=. The policies that came with the page allow any https: address,
- * because they cannot know which one that will be; a policy added here can only take away, and the engine's worker
- * inherits it. Hence a classic script, the first in the head.
+ * origin that its address names in ?model= or ?from=; and in ?packages=, twice where a package index has its files
+ * elsewhere. The policies that came with the page allow any https: address, because they cannot know which one that will
+ * be; a policy added here can only take away, and the engine's worker inherits it. Hence a classic script, the first in
+ * the head.
  */
 {
   const HUB = ["https://huggingface.co", "https://*.huggingface.co", "https://*.hf.co"];
@@ -13,7 +14,8 @@
   };
 
   const query = new URLSearchParams(location.search);
-  const named = ["model", "from"].flatMap((name) => query.getAll(name).slice(0, 1).flatMap(originIn));
+  const places = { model: 1, from: 1, packages: 2 };
+  const named = Object.entries(places).flatMap(([name, n]) => query.getAll(name).slice(0, n).flatMap(originIn));
   const meta = document.createElement("meta");
   meta.httpEquiv = "Content-Security-Policy";
   meta.content = `connect-src 'self' ${[...HUB, ...named].join(" ")}`;

@@ -5,10 +5,15 @@
 
 export const REQUESTS = {
   "load": ["model_url", "files", "backend", "delay_ms", "left_pad_tokens"],
-  "listen": ["session", "port", "sample_rate"],
+  "listen": [
+    "session", "name", "port", "sample_rate", "is_live", "start_s", "total_s", "delay_ms", "has_second_pass"
+  ],
   "stop": ["session"],
-  "transcribe": ["session", "name", "bytes", "channels", "sample_rate"],
+  "transcribe": ["session", "name", "bytes", "delay_ms"],
   "cancel": ["session"],
+  "prepare": ["delay_ms"],
+  "render": ["id", "document", "format", "limits"],
+  "inspect": [],
   "bench": ["session", "effort"],
   "list_models": ["server"],
   "fetch": ["source", "files"],
@@ -28,6 +33,7 @@ export const EVENTS = {
   ],
   "refused": ["sentence", "can_insist"],
   "words": ["session", "text", "words"],
+  "revised": ["session", "first", "n_replaced", "words", "reason"],
   "heard": ["session", "heard_s", "waiting_s", "total_s"],
   "notice": ["session", "sentence"],
   "measuring": ["session", "what"],
@@ -39,6 +45,8 @@ export const EVENTS = {
   "fetch_failed": ["key", "source", "sentence", "can_stream"],
   "verified": ["key", "problems"],
   "exported": ["key", "files"],
+  "rendered": ["id", "content", "sentence"],
+  "inspected": ["heap_bytes", "loader_bytes", "gpu_bytes"],
   "error": ["session", "sentence", "fatal"]
 };
 

@@ -1,10 +1,24 @@
-/** Shows the state in the page; with models_view.js the only file that touches elements. What there is to show: main.js. */
+/**
+ * Shows the state in the page: the engine here, the rest in the views it is made of. They are the only files that
+ * touch elements. What there is to show: main.js.
+ */
 
 import { inBytes, ofBytes, percent, timeLeft } from "./amounts.js";
-import { $, reconcile, setText } from "./elements.js";
-import { createModelsView, written } from "./models_view.js";
+import { createCaptions } from "./captions.js";
+import { createDockView } from "./dock_view.js";
+import { $, setText, written } from "./elements.js";
+import { createTranscriptView } from "./entry_view.js";
+import { createFollow } from "./follow.js";
+import { createHistoryView } from "./history_view.js";
+import { createModelsView, progressOf } from "./models_view.js";
+import { createPythonPanel } from "./python_panel.js";
+import { CAPTION_SIZES } from "./settings.js";
+import { createSettingsView } from "./settings_view.js";
+import { listenToSheets, openSheet } from "./sheets.js";
+import { listenToKeys, shortcutElements } from "./shortcuts.js";
 
 const TITLE = document.title;
+const OF_OTHER_MODELS = document.querySelectorAll("[data-needs=other-than-demo]"); // looked for once: transcripts are long
 const LOADING = {
   runtime: "Loading Python",
   weights: "Loading weights",
@@ -13,51 +27,83 @@ const LOADING = {
 };
 const STAGES = Object.keys(LOADING);
 const IN_BYTES = ["runtime", "weights", "memory"];
-const SPEAK_LABELS = { opening: "Opening", listening: "Stop", stopping: "Finishing" };
 const COST = "the same words, more slowly";
-const LAG_WORTH_SAYING_S = 1;
-const QUIETEST_DBFS = -60; // the meter's left end
-const NEAR_BOTTOM_PX = 160;
 const LONG_BYTES = 100e6; // of a stage whose speed is worth saying
 
 /**
  * actions: functions main.js gives, called for the person's gestures; `entry` and `alert` arguments are
- * the objects of the state. Returns {render(state), writeClipboard(text)}. Rendering waits for the next
- * frame, so it may be called for every event.
+ * the objects of the state. Returns {render(state)}. Rendering waits for the next frame, so it may be called for every
+ * event.
  */
 export function createView(actions) {
-  const entries = new Map(); // entry → its EntryView
-  const models = createModelsView(actions.models);
   let latest = null;
-  listenToGestures(actions);
-
+  let settings = null; // those drawn last
+  const resize = (step) => () => {
+    const nth = CAPTION_SIZES.indexOf(settings.captionSize) + step;
+    actions.settings.set("captionSize", CAPTION_SIZES[nth]);
+  };
+  const sizes = { larger: resize(+1), smaller: resize(-1) };
+  const captions = createCaptions({ toggle: actions.dock.toggle, ...sizes });
+  const transcript = createTranscriptView(actions.transcript);
+  const historyView = createHistoryView(actions.history);
+  const views = [
+    { draw: drawEngine },
+    createModelsView(actions.models),
+    createDockView({ ...actions.dock, escape: actions.escape, dismiss: actions.dismiss }),
+    createSettingsView(actions.settings),
+    { draw: (state) => transcript.draw(state.transcript, isRecovering(state)) },
+    { draw: ({ history }) => historyView.draw(history) },
+    createPythonPanel(actions.transcript),
+    captions,
+  ];
+  const follow = createFollow();
   const draw = () => {
     const state = latest;
     latest = null;
-    const height = document.documentElement.scrollHeight;
-    const wasAtBottom = innerHeight + scrollY > height - NEAR_BOTTOM_PX;
-    drawEngine(state);
-    models.draw(state);
-    drawTitle(models.progressOf(state.models) ?? loadedPercent(state));
-    drawControls(state);
-    drawAlerts(state, actions);
-    drawEntries(state, entries, actions);
-    const newHeight = document.documentElement.scrollHeight;
-    if (wasAtBottom && newHeight > height) scrollTo(0, newHeight);
+    settings = state.settings;
+    follow.around(() => views.forEach((view) => view.draw(state)), state.transcript.entries);
+    drawTitle(state.transcript.live, progressOf(state.models) ?? loadedPercent(state));
   };
   const render = (state) => {
     if (!latest) requestAnimationFrame(draw);
     latest = state;
   };
-  return { render, writeClipboard };
+
+  listenToGestures(actions);
+  listenToSheets();
+  const openers = listenToOpeners(captions, actions.settings.redraw);
+  const escape = () => (captions.isOpen() ? captions.close() : actions.escape());
+  listenToKeys({ ...sizes, ...openers, ...PRESSES, backToLive: follow.toLive, escape }, () => settings.hasShortcuts);
+  return { render };
+}
+
+const press = (id) => () => $(id).click(); // does nothing while the button is disabled
+const PRESSES = {
+  toggle: press("speak"),
+  hearTab: press("hear-tab"),
+  chooseFiles: press("file-input"),
+  openSettings: press("open-settings"),
+  copyAll: press("copy-all"),
+};
+
+/** What covers the page is drawn once it is open. */
+function listenToOpeners(captions, redraw) {
+  const toggleCaptions = () => {
+    if (captions.isOpen()) return captions.close();
+    captions.open();
+    redraw();
+  };
+  const openShortcuts = () => {
+    openSheet($("shortcuts"));
+    redraw();
+  };
+  $("shortcut-list").replaceChildren(...shortcutElements());
+  for (const id of ["open-captions", "captions-now"]) $(id).addEventListener("click", toggleCaptions);
+  $("open-shortcuts").addEventListener("click", openShortcuts);
+  return { toggleCaptions, openShortcuts };
 }
 
 function listenToGestures(actions) {
-  $("speak").addEventListener("click", actions.toggleSpeaking);
-  $("discard").addEventListener("click", actions.escape);
-  $("copy-all").addEventListener("click", actions.copyAll);
-  $("clear").addEventListener("click", actions.clear);
-  $("undo").addEventListener("click", actions.undo);
   $("reload").addEventListener("click", actions.reload);
   for (const name of ["useDemo", "tryAgain", "insist"]) {
     for (const button of document.querySelectorAll(`[data-action="${name}"]`)) {
@@ -71,7 +117,6 @@ function listenToGestures(actions) {
     actions.addFiles(target.files);
     target.value = ""; // so that the same file can be chosen again
   });
-  addEventListener("keydown", ({ key }) => key === "Escape" && actions.escape());
 
   let depth = 0; // dragenter and dragleave come for every element on the way
   const carriesFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
@@ -91,8 +136,8 @@ function listenToGestures(actions) {
 }
 
 /** How far something long is shows in the tab, too. */
-function drawTitle(share) {
-  const title = share === null ? TITLE : `${share} % · ${TITLE}`;
+function drawTitle(live, share) {
+  const title = live ? `Listening · ${TITLE}` : share === null ? TITLE : `${share} % · ${TITLE}`;
   if (document.title !== title) document.title = title;
 }
 
@@ -104,15 +149,15 @@ function loadedPercent({ phase, stages }) {
 /* The engine: loading, what it is, that it is gone. */
 
 function drawEngine(state) {
-  const { phase, stages, engine, failure, isSilent, isNumpyAsked, entries } = state;
-  const hasTranscript = entries.length > 0;
+  const { phase, stages, engine, failure, isSilent, isNumpyAsked, transcript } = state;
+  const hasTranscript = transcript.entries.length > 0;
   if (hasTranscript && !document.body.classList.contains("has-transcript")) $("model").open = false; // make room, once
   document.body.classList.toggle("has-transcript", hasTranscript);
   $("loading").hidden = phase !== "loading";
   if (phase === "loading") drawStages(stages);
   drawRefusal(state);
   setText($("status"), statusText(state));
-  $("status").dataset.phase = isSilent ? "silent" : phase;
+  $("status").dataset.phase = isSilent ? "silent" : isRecovering(state) ? "recovering" : phase;
 
   $("failure").hidden = !failure && !isSilent;
   setText(
@@ -151,13 +196,16 @@ function drawRefusal({ refusal, failure, hasOtherThanDemo }) {
   document.body.classList.toggle("is-refused", isRefused);
   $("controls").hidden = isRefused;
   setText($("refusal").querySelector(".sentence"), isRefused ? written(refusal.sentence) : "");
-  for (const element of document.querySelectorAll("[data-needs=other-than-demo]")) element.hidden = !hasOtherThanDemo;
+  for (const element of OF_OTHER_MODELS) element.hidden = !hasOtherThanDemo;
   $("refusal").querySelector("[data-action=tryAgain]").hidden = Boolean(refusal?.can_insist);
   $("refusal").querySelector("[data-action=insist]").hidden = !refusal?.can_insist;
 }
 
-function statusText({ phase, stages, engine, isSilent, refusal }) {
+const isRecovering = ({ phase, dock }) => dock.recovery !== null && phase !== "failed";
+
+function statusText({ phase, stages, engine, isSilent, refusal, dock }) {
   if (isSilent) return "No answer";
+  if (isRecovering({ phase, dock })) return "Recovering";
   if (phase === "failed") return refusal ? "No model" : "Stopped";
   if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
   const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
@@ -190,181 +238,4 @@ function slowness(backend, isSoftware, isNumpyAsked) {
   if (isSoftware) return `The only GPU here is a software one, so the CPU does the work: ${COST} than on a graphics card.`;
   if (!isSecureContext) return `Only https and localhost pages get WebGPU, so the CPU does the work: ${COST}.`;
   return `This browser offers no WebGPU here, so the CPU does the work: ${COST}. A current Chrome may do better.`;
-}
-
-/* The dock: microphone and files. */
-
-function drawControls({ phase, live, entries, cleared, copied }) {
-  const isBusy = entries.some((entry) => entry !== live?.entry && ["waiting", "running"].includes(entry.status));
-  const speak = $("speak");
-  speak.disabled = phase !== "ready" || (!live && isBusy) || (live !== null && live.phase !== "listening");
-  speak.title = phase === "ready" && !live && isBusy ? "When the files are done" : "";
-  speak.classList.toggle("is-live", live !== null);
-  setText(speak.querySelector(".label"), SPEAK_LABELS[live?.phase] ?? "Speak");
-
-  $("live").hidden = !live;
-  $("files").hidden = phase === "failed";
-  if (live) drawLive(live);
-
-  const isOver = ({ status }) => ["done", "cancelled", "failed"].includes(status);
-  $("transcript").hidden = entries.length === 0;
-  $("clear").disabled = !entries.some(isOver);
-  $("copy-all").disabled = !entries.some(({ result, pieces }) => result?.text || pieces.length);
-  setText($("copy-all").querySelector("span"), copied === "all" ? "Copied" : "Copy all");
-  $("cleared").hidden = !cleared;
-}
-
-function drawLive({ entry, level }) {
-  setText($("elapsed"), clock(entry.startedAt === null ? 0 : (performance.now() - entry.startedAt) / 1000));
-  const dbfs = 20 * Math.log10(Math.max(level?.rms ?? 0, 1e-6));
-  $("level").value = Math.max(0, 1 - dbfs / QUIETEST_DBFS);
-  const waiting = entry.heard?.waiting_s ?? 0;
-  setText($("lag"), waiting > LAG_WORTH_SAYING_S ? `${waiting.toFixed(1)} s behind` : "");
-}
-
-function drawAlerts({ alerts }, { dismiss }) {
-  reconcile($("alerts"), alerts, (alert) => {
-    const item = $("alert").content.cloneNode(true).firstElementChild;
-    item.querySelector(".sentence").textContent = alert.sentence;
-    item.querySelector(".dismiss").addEventListener("click", () => dismiss(alert));
-    return item;
-  });
-}
-
-/* The transcript. */
-
-function drawEntries({ entries, copied }, views, actions) {
-  for (const entry of views.keys()) if (!entries.includes(entry)) views.delete(entry);
-  reconcile($("entries"), entries, (entry) => {
-    views.set(entry, new EntryView(entry, actions));
-    return views.get(entry).element;
-  });
-  for (const entry of entries) views.get(entry).draw(entry, copied === entry.id);
-}
-
-class EntryView {
-  #nPieces = 0;
-  #nTimedWords = 0;
-  #nNotices = 0;
-  #result = null;
-
-  constructor(entry, { copy, remove, cancel }) {
-    this.element = $("entry").content.cloneNode(true).firstElementChild;
-    this.$(".name").textContent = entry.title;
-    this.$("progress").setAttribute("aria-label", `Progress of ${entry.title}`);
-    this.$(".copy").addEventListener("click", () => copy(entry));
-    this.$(".remove").addEventListener("click", () => remove(entry));
-    this.$(".cancel").addEventListener("click", () => cancel(entry));
-  }
-
-  $(selector) {
-    return this.element.querySelector(selector);
-  }
-
-  draw(entry, isCopied) {
-    const { status, pieces, notices, result, sentence } = entry;
-    for (const { text, words } of pieces.slice(this.#nPieces)) {
-      appendText(this.$(".text"), text);
-      setTimes(this.$(".text"), words, this.#nTimedWords);
-      this.#nTimedWords += words.length;
-    }
-    this.#nPieces = pieces.length;
-    if (result && result !== this.#result) showResult(this.$(".text"), result);
-    this.#result = result;
-    for (const notice of notices.slice(this.#nNotices)) {
-      this.$(".asides").append(Object.assign(document.createElement("li"), { textContent: notice }));
-    }
-    this.#nNotices = notices.length;
-
-    const hasText = this.$(".text").textContent.trim() !== "";
-    this.element.dataset.status = status;
-    this.element.classList.toggle("is-empty", !hasText);
-    this.element.classList.toggle("is-live", entry.isLive);
-    setText(this.$(".sentence"), sentence ?? "");
-    setText(this.$(".facts"), facts(entry, hasText));
-    this.$(".copy").hidden = !hasText;
-    this.$(".copy").classList.toggle("is-copied", isCopied);
-    setText(this.$(".copy span"), isCopied ? "Copied" : "Copy");
-    this.$(".remove").hidden = !["failed", "cancelled"].includes(status) || hasText;
-    this.#drawWork(entry);
-  }
-
-  /** How far a file is; a recording shows that in the dock. */
-  #drawWork({ status, isLive, heard, startedAt, session, title }) {
-    this.$(".work").hidden = isLive || !["waiting", "running"].includes(status);
-    if (this.$(".work").hidden) return;
-    this.$(".cancel").hidden = session === null;
-    this.$(".cancel").setAttribute("aria-label", `Cancel ${title}`);
-    const bar = this.$("progress");
-    bar.hidden = status === "waiting";
-    if (heard) bar.value = Math.min(1, heard.heard_s / heard.total_s);
-    else bar.removeAttribute("value");
-    const spent = startedAt === null ? "" : clock((performance.now() - startedAt) / 1000);
-    const progress = heard ? `${clock(heard.heard_s)} of ${clock(heard.total_s)} heard in ${spent}` : spent;
-    setText(this.$(".amount"), status === "waiting" ? "Waiting its turn" : progress);
-  }
-}
-
-function facts({ status, result, isLive }, hasText) {
-  if (status === "cancelled") return hasText ? "cancelled, text kept" : "cancelled";
-  if (status === "failed") return hasText ? "stopped early" : "";
-  if (!result) return "";
-  const sound = `${clock(result.audio_s)} of sound`;
-  return isLive ? sound : `${sound} in ${result.wall_s.toFixed(1)} s`; // live, one mostly waits for the speaker
-}
-
-/**
- * Appends text with a span for each word, which is what stands between spaces; text that begins with none
- * continues the last one. Appending, never replacing: a screen reader then says only what is new.
- */
-function appendText(paragraph, text) {
-  for (const part of text.match(/\s+|\S+/g) ?? []) {
-    const isWord = part.trim() !== "";
-    if (isWord && paragraph.lastChild?.nodeType === Node.ELEMENT_NODE) paragraph.lastChild.append(part);
-    else paragraph.append(isWord ? wordSpan(part) : part);
-  }
-}
-
-const wordSpan = (text) => Object.assign(document.createElement("span"), { className: "word", textContent: text });
-
-/** A word's time comes later than its text: these are those of the words from number `first` on. */
-function setTimes(paragraph, words, first) {
-  const spans = paragraph.getElementsByClassName("word");
-  words.forEach(({ start, end }, i) => {
-    if (spans[first + i]) spans[first + i].title = `${start.toFixed(2)} to ${end.toFixed(2)} s`;
-  });
-}
-
-/** The final text is nearly always what is there already. */
-function showResult(paragraph, { text, words }) {
-  if (paragraph.textContent.trim() !== text.trim()) {
-    paragraph.replaceChildren();
-    appendText(paragraph, text);
-  }
-  setTimes(paragraph, words, 0);
-}
-
-function clock(seconds) {
-  const whole = Math.max(0, Math.round(seconds));
-  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const shown = parts[0] ? parts : parts.slice(1);
-  return shown.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
-}
-
-/** Returns whether the text is on the clipboard. Pages without https have only the old way. */
-async function writeClipboard(text) {
-  if (navigator.clipboard) {
-    return navigator.clipboard.writeText(text).then(
-      () => true,
-      () => false,
-    );
-  }
-  const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
-  const focused = document.activeElement;
-  document.body.append(area);
-  area.select();
-  const isCopied = document.execCommand("copy");
-  area.remove();
-  focused?.focus();
-  return isCopied;
 }

@@ -3,12 +3,13 @@
  *
  * How it loads follows the model's name: fake:ready, fake:loading (stays at 40 % of the weights), fake:refused (no
  * room), fake:refused-slow (until it is asked for WebGPU), fake:large (two phases of 3 GB, stays in the second), fake:numpy, fake:software, fake:software-numpy, fake:open (any vocabulary), fake:fatal, fake:dead (never answers), fake:lagging
- * (hears, but falls behind). How it transcribes follows the file's name: slow (a word each 50 ms, without
+ * (hears, but falls behind), fake:held (hears, and says what a test tells it only). How it transcribes follows the file's name: slow (a word each 50 ms, without
  * end), broken (an error), crash (a fatal error), silence, notice, stuck (after a second), long (many words);
  * anything else is four digits.
  *
  * Of models it knows what a test tells it over the channel "director": an event said there goes to the page, and a
- * `models` event is also the answer to list_models from then on. Requests about models are repeated there.
+ * `models` event is also the answer to list_models from then on. Requests about models, and those to listen, are
+ * repeated there.
  */
 
 const WORDS = ["one", "four", "one", "seven"];
@@ -62,7 +63,7 @@ async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
     replaced: [],
     model: "Voxtral demo",
     description: "The demo model knows spoken digits and six phrases; it ignores everything else.",
-    vocabulary: scenario === "open" ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
+    vocabulary: ["open", "held"].includes(scenario) ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
       "nine", "computer", "alexa", "jarvis", "snowboy", "smart mirror", "view glass"],
     delay_ms: delay_ms ?? 480,
     left_pad_tokens: left_pad_tokens ?? 76,
@@ -71,9 +72,9 @@ async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
   });
 }
 
-function finish(session, file, spoken) {
+function finish(session, file, spoken, first = 0) {
   const result = {
-    file, text: spoken.join(" "), words: spoken.map((word, i) => wordAt(i, word)),
+    file, text: spoken.join(" "), words: spoken.map((word, i) => wordAt(first + i, word)),
     audio_s: 3, wall_s: 0.8, rtf: 0.27, tokens: [],
   };
   sessions.delete(session);
@@ -81,8 +82,8 @@ function finish(session, file, spoken) {
 }
 
 /** Like the engine: a word's time is known only after its text. */
-function say(session, i, word) {
-  post("words", { session, text: (i ? " " : "") + word, words: [] });
+function say(session, i, word, first = 0) {
+  post("words", { session, text: (i > first ? " " : "") + word, words: [] });
   post("words", { session, text: "", words: [wordAt(i, word)] });
 }
 
@@ -112,25 +113,23 @@ async function transcribe({ session, name }) {
   finish(session, name, spoken);
 }
 
-function listen({ session, port, sample_rate }) {
+/** Hears a word in every half second of the recording; like the engine, to the empty block. */
+function listen({ session, name, port, sample_rate, is_live, start_s, total_s }) {
+  const first = Math.ceil(start_s * 2);
   const spoken = [];
   let nSamples = 0;
-  let hasEnded = false;
-  const state = { cancelled: false, stop: () => hasEnded && finish(session, "microphone", [...spoken, "nine"]) };
-  sessions.set(session, state);
+  sessions.set(session, { isFed: true });
   port.onmessage = ({ data }) => {
-    if (data.length === 0) {
-      hasEnded = true;
-      return state.isStopped && state.stop();
-    }
+    if (data.length === 0) return finish(session, name, is_live ? [...spoken, "nine"] : spoken, first);
+    if (scenario === "held") return;
     nSamples += data.length;
-    const heard_s = nSamples / sample_rate;
-    while (spoken.length < heard_s * 2) {
-      const word = WORDS[spoken.length % WORDS.length];
-      say(session, spoken.length, word);
+    const heard_s = start_s + nSamples / sample_rate;
+    for (let i = first + spoken.length; i < heard_s * 2; i++) {
+      const word = WORDS[i % WORDS.length];
+      say(session, i, word, first);
       spoken.push(word);
     }
-    post("heard", { session, heard_s, waiting_s: scenario === "lagging" ? 2.3 : 0.08, total_s: null });
+    post("heard", { session, heard_s, waiting_s: scenario === "lagging" ? 2.3 : 0.08, total_s });
   };
 }
 
@@ -138,16 +137,15 @@ onmessage = ({ data }) => {
   const state = sessions.get(data.session);
   const isOfModels = !("session" in data);
   if (isOfModels) director.postMessage(data);
+  if (data.type === "listen") director.postMessage({ ...data, port: null });
   if (data.type === "list_models" && scenario !== "dead") postMessage(models);
   if (data.type === "load") load(data);
   if (data.type === "transcribe") transcribe(data);
   if (data.type === "listen") listen(data);
-  if (data.type === "stop" && state) {
-    state.isStopped = true;
-    state.stop();
-  }
+  if (data.type === "render") post("rendered", { id: data.id, content: data.document.text, sentence: null });
+  if (data.type === "inspect") post("inspected", { heap_bytes: 80 * MB, loader_bytes: 0, gpu_bytes: 21 * MB });
   if (data.type === "cancel" && state) {
     state.cancelled = true;
-    if (state.stop) post("cancelled", { session: data.session });
+    if (state.isFed) post("cancelled", { session: data.session });
   }
 };

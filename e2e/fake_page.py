@@ -7,7 +7,12 @@ from typing import Any
 from playwright.sync_api import Page
 
 E2E = Path(__file__).resolve().parent
-RUNTIME = {"files": [{"path": "fake/core.js", "size": 105}, {"path": "fake/pyodide.mjs", "size": 0}]}
+LIST = json.loads((E2E.parent / "static" / "runtime.json").read_text(encoding="utf-8"))
+LATER = [file for file in LIST["files"] if LIST["packages"][file["package"]].get("is_later")]
+RUNTIME = {
+    "packages": LIST["packages"],
+    "files": [{"path": "fake/core.js", "size": 105}, {"path": "fake/pyodide.mjs", "size": 0}, *LATER],
+}
 DIRECT = """
     window.asked = [];
     window.director = new BroadcastChannel("director");
@@ -16,7 +21,7 @@ DIRECT = """
 
 
 def use_fake_engine(page: Page) -> None:
-    """From now on the page finds a tiny runtime whose PyScript starts fake_engine.js."""
+    """From now on the page finds a tiny runtime whose PyScript starts fake_engine.js; decoders are the real ones."""
     page.route("**/static/runtime.json", lambda route: route.fulfill(body=json.dumps(RUNTIME)))
     page.route("**/fake/core.js", lambda route: route.fulfill(path=E2E / "fake_core.js"))
     page.route("**/fake/pyodide.mjs", lambda route: route.fulfill(body=""))

@@ -1,6 +1,7 @@
 """Transcribe files through the real page in headless Chromium; the output is that of the command line.
 
-    python e2e/headless.py [--model demo|URL|DIR] [--delay-ms N] [--left-pad N] [--backend B] [--json] FILE…
+    python e2e/headless.py [--model demo|URL|DIR] [--delay-ms N] [--left-pad N] [--backend B]
+                           [--format txt|srt|vtt|json] [--out DIR] FILE…
 
 Starts serve.py's server on a free port, opens the page, and hands it the files through a hidden file
 input, so that the browser decodes them as it would for a person. A file that fails is one sentence on
@@ -9,7 +10,6 @@ stderr and exit status 1; the others are still transcribed.
 
 import argparse
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,12 +26,14 @@ from playwright.sync_api import Error, Page, sync_playwright  # noqa: E402
 from serve import make_server  # noqa: E402
 from tools import runtime  # noqa: E402
 from tools.site import served_model  # noqa: E402
+from voxtral.document import Document, Settings, of_result  # noqa: E402
+from voxtral.errors import VoxtralError  # noqa: E402
+from voxtral.transcript_output import Output, add_output_options  # noqa: E402
 
 LOAD = """async () => {
     const input = Object.assign(document.createElement("input"), { type: "file", id: "headless-input", hidden: true });
     document.body.append(input);
-    try { await window.voxtral.ready; } catch (error) { return error.message; }
-    return null;
+    try { return { ready: await window.voxtral.ready }; } catch (error) { return { error: error.message }; }
 }"""
 TRANSCRIBE = """async () => {
     const [file] = document.querySelector("#headless-input").files;
@@ -43,6 +45,9 @@ TRANSCRIBE = """async () => {
         return { error: error.message, notices };
     }
 }"""
+
+
+MEASURED = ("wall_s", "rtf")  # JavaScript has no 3.0
 
 
 class HeadlessError(Exception):
@@ -57,25 +62,24 @@ class HeadlessPage:
         page.set_default_timeout(0)  # a long recording takes as long as it takes; the page reports a dead engine itself
         page.goto(address)
         page.wait_for_function("window.voxtral")
-        if sentence := page.evaluate(LOAD):
-            raise HeadlessError(sentence)
+        answer = page.evaluate(LOAD)
+        if "error" in answer:
+            raise HeadlessError(answer["error"])
+        self.ready: dict[str, Any] = answer["ready"]
 
-    def transcribe(self, file: Path) -> tuple[dict[str, Any], list[str]]:
-        """The result, as the command line's --json gives it, and notices. Raises HeadlessError."""
+    def transcribe(self, file: Path) -> tuple[Document, list[str]]:
+        """The transcript, and notices. Raises HeadlessError."""
         if not file.is_file():
             raise HeadlessError(f"{file}: cannot be read (no such file); check the name")
         self.page.locator("#headless-input").set_input_files(file)
         answer = self.page.evaluate(TRANSCRIBE)
         if "error" in answer:
             raise HeadlessError(answer["error"])
-        return _as_from_python(answer["result"], file), answer["notices"]
-
-
-def _as_from_python(result: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The page's result with the path as given, and with seconds as floats: JavaScript has no 3.0."""
-    seconds = {name: float(result[name]) for name in ("audio_s", "wall_s", "rtf") if result[name] is not None}
-    words = [{**word, "start": float(word["start"]), "end": float(word["end"])} for word in result["words"]]
-    return {**result, **seconds, "file": str(file), "words": words}
+        result = answer["result"]
+        seconds = {name: None if result[name] is None else float(result[name]) for name in MEASURED}
+        facts = (self.ready[name] for name in ("delay_ms", "left_pad_tokens"))
+        settings = Settings(*facts, False, self.ready["backend"], self.ready["adapter"])
+        return of_result({**result, **seconds, "file": str(file)}, self.ready["model"], settings), answer["notices"]
 
 
 @contextlib.contextmanager
@@ -118,18 +122,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     n_failed = 0
     try:
+        output = Output(options, options.files)
         with open_headless(options.model, options.delay_ms, options.left_pad, options.backend) as page:
             for file in options.files:
                 try:
-                    result, notices = page.transcribe(file)
-                except HeadlessError as error:
+                    document, notices = page.transcribe(file)
+                    for sentence in notices:
+                        _complain(sentence)
+                    output.put(document, file)
+                except (HeadlessError, VoxtralError) as error:
                     _complain(str(error))
                     n_failed += 1
-                    continue
-                for sentence in notices:
-                    _complain(sentence)
-                print(json.dumps(result, ensure_ascii=False) if options.json else result["text"], flush=True)
-    except HeadlessError as error:
+    except (HeadlessError, VoxtralError) as error:
         _complain(str(error))
         return 1
     except Error as error:
@@ -149,7 +153,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--delay-ms", type=int, metavar="N", help="80…1200 by 80, or 2400")
     parser.add_argument("--left-pad", type=int, metavar="N", help="silence before the audio, in tokens of 80 ms")
     parser.add_argument("--backend", choices=("webgpu", "numpy"), help="default: WebGPU, unless it is a software one")
-    parser.add_argument("--json", action="store_true", help="one JSON line per file, with words and their times")
+    add_output_options(parser)
     return parser.parse_args(arguments)
 
 

@@ -121,15 +121,15 @@ async def hear_silence(addresses: list[str], n_tokens: int) -> dict[str, Any]:
     loaded_ms = now_ms()
     stream = await model.borrow()
     streaming = StreamingConfig(delay_ms=80, left_pad_tokens=REFERENCE_LEFT_PAD_TOKENS)
-    tokens = list((await model.prefix(stream, streaming)).tokens)
+    choices = list((await model.prefix(stream, streaming)).choices)
     mel = log_mel(np.zeros((n_tokens + 2) * SAMPLES_PER_TOKEN, np.float32))[: HISTORY_MEL_FRAMES + MEL_FRAMES_PER_TOKEN]
-    while len(tokens) < streaming.n_prompt_tokens - 1 + n_tokens:
-        tokens += await stream.advance(mel)
+    while len(choices) < streaming.n_prompt_tokens - 1 + n_tokens:
+        choices += await stream.advance(mel)
     return {
         "n_parameters": model.n_parameters,
-        "tokens": tokens[streaming.n_prompt_tokens - 1 :],
+        "tokens": [choice[0].token for choice in choices[streaming.n_prompt_tokens - 1 :]],
         "load_s": (loaded_ms - started_ms) / 1000,
-        "positions": len(tokens),
+        "positions": len(choices),
         "positions_s": (now_ms() - loaded_ms) / 1000,
         "heap_bytes": heap_bytes(),
         "loader_peak_bytes": loader_buffers.peak,

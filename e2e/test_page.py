@@ -154,7 +154,10 @@ def test_a_file_becomes_words_with_their_times(open_fake: GotoPage) -> None:
     expect(done.locator(".text")).to_have_text("one four one seven")
     expect(done).to_contain_text("0:03 of sound in 0.8 s")
     expect(done.locator(".word")).to_have_count(4)
-    expect(done.locator(".word").nth(1)).to_have_attribute("title", "0.60 to 0.90 s")
+    done.locator(".word").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(done.locator(".word").nth(1)).to_be_focused()
+    expect(page.locator("#word-card")).to_contain_text("0.60 to 0.90 s")
     expect(done.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
@@ -257,7 +260,7 @@ def test_a_broken_file_is_one_sentence_and_the_next_one_works(open_fake: GotoPag
         (
             "notes.mp3",
             b"these are not sounds",
-            "notes.mp3: expected WAV, MP3, M4A, Ogg, Opus, FLAC or WebM, found nothing",
+            "notes.mp3: expected WAV, MP3, M4A, Ogg, Opus, FLAC, WebM or a video, found nothing",
         ),
         ("nothing.ogg", b"", "nothing.ogg: expected sound, found an empty file"),
     ],
@@ -512,7 +515,7 @@ def test_everything_is_reached_and_used_by_keyboard(open_fake: GotoPage) -> None
     choose(page, "a.wav")
     expect(entry(page, "a.wav").get_by_role("button", name="Copy")).to_be_visible()
     reached = []
-    for _ in range(12):
+    for _ in range(30):
         page.keyboard.press("Tab")
         name, outline = page.evaluate(
             """() => { const e = document.activeElement; const shown = e.id === "file-input" ? e.nextElementSibling : e;
@@ -521,7 +524,8 @@ def test_everything_is_reached_and_used_by_keyboard(open_fake: GotoPage) -> None
         )
         assert outline == "solid" or name == "page", f"{name} shows no focus"
         reached.append(name)
-    assert {"summary", "copy-all", "clear", "icon-button copy", "speak", "file-input"} <= set(reached)
+    wanted = {"summary", "copy-all", "clear", "icon-button copy", "speak", "file-input", "device", "open-settings"}
+    assert wanted <= set(reached)
     page.locator("#model > summary").press("Enter")
     expect(page.locator("#model")).to_have_attribute("open", "")
     page.get_by_role("button", name="Digits", exact=True).press("Space")
@@ -562,8 +566,10 @@ def test_the_newest_words_stay_in_view(open_fake: GotoPage) -> None:
 
 CONTRAST = """([text, ground]) => {
     const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const probe = document.body.appendChild(document.createElement("i"));
     const luminance = (name) => {
-        paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+        probe.style.color = `var(${name})`;
+        paint.fillStyle = getComputedStyle(probe).color;
         paint.fillRect(0, 0, 1, 1);
         const [r, g, b] = [...paint.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
             .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
@@ -583,6 +589,8 @@ def test_text_can_be_read_in_both_schemes(open_fake: GotoPage, scheme: str) -> N
     pairs += [("--soft", "--wash"), ("--accent", "--wash")]
     ratios = {pair: page.evaluate(CONTRAST, list(pair)) for pair in pairs}
     assert {pair: round(ratio, 2) for pair, ratio in ratios.items() if ratio < 4.5} == {}
+    edges = {ground: page.evaluate(CONTRAST, ["--edge", ground]) for ground in ("--ground", "--raised")}
+    assert {ground: round(ratio, 2) for ground, ratio in edges.items() if ratio < 3} == {}  # of buttons and fields
     luminous = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(250, 247, 242)"
     assert luminous == (scheme == "light")
 

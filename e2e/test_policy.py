@@ -55,7 +55,7 @@ def page(browser: Browser, base_url: str) -> Iterator[Page]:
     context.close()
 
 
-@pytest.mark.parametrize("option", ["model", "from"])
+@pytest.mark.parametrize("option", ["model", "from", "packages"])
 @pytest.mark.parametrize("in_worker", [False, True])
 def test_only_the_named_origin_is_in_reach(
     page: Page, named: PlainServer, other: PlainServer, option: str, in_worker: bool
@@ -84,6 +84,7 @@ def test_only_the_named_origin_is_in_reach(
         "?model=https://evil.example,x",
         "?model=https://*",
         "?from=https://example.org&from=https://example.com",
+        "?packages=https://example.org&packages=https://example.net&packages=https://example.com",
     ],
 )
 def test_nothing_else_in_the_address_opens_anything(page: Page, other: PlainServer, query: str) -> None:

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-import numpy as np
-
 from voxtral.errors import DeviceError, ModelFileError
 from voxtral.native_files import DirectoryDisk
 from voxtral.protocol import EVENTS
@@ -87,9 +85,7 @@ class FakeHost:
 
     def listen(self, port, on_samples):
         self.ports[port] = on_samples
-
-    def samples(self, array):
-        return np.array(array, np.float32)
+        return lambda: self.ports.pop(port)
 
     def content(self, buffer):
         return bytes(buffer)
@@ -129,6 +125,12 @@ class FakeHost:
 
     async def open_gpu(self):
         raise DeviceError("this browser has no WebGPU")
+
+    def plain(self, value):
+        return value
+
+    def memory(self):
+        return {"heap_bytes": 0, "loader_bytes": 0}
 
     def machine(self):
         return {}

@@ -75,7 +75,8 @@ async def report(
         while line.position < n_positions:
             start = line.position * MEL_FRAMES_PER_TOKEN
             chunk = mel[start : start + HISTORY_MEL_FRAMES + n * MEL_FRAMES_PER_TOKEN]
-            ids += await line.advance_probed(chunk, lambda name, rows: stages[name].append(rows), decode=n == 1)  # noqa: B023
+            choices = await line.advance_probed(chunk, lambda name, rows: stages[name].append(rows), decode=n == 1)  # noqa: B023
+            ids += [choice[0].token for choice in choices]
         result[str(n)] = {name: _error(np.concatenate(rows), golden.arrays[name]) for name, rows in stages.items()}
     # What the network said to its prompt is nobody's token.
     expected = [*ids[: config.n_prompt_tokens - 1], *golden.meta["tokens"]]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tolerances import BUDGETS, PACKED, PACKED_CHAIN, PACKED_SCENARIOS, Budget
 
-from voxtral.ops.base import FILL_BYTES, Fill, Ops
+from voxtral.ops.base import FILL_BYTES, N_CANDIDATES, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.quant import GgmlType
@@ -291,9 +291,10 @@ async def argmax_advance(
     logits[0, winners] = logits.max() + np.float32(1.0)
     x = ops.tensor(logits)
     state = ops.tensor(np.array([position, 7, 39, 2], np.uint32))
-    tokens = ops.tensor(np.full(ring, 99, np.uint32))
-    await run(ops, lambda: ops.argmax_advance(x, state, tokens))
-    return {"state": await ops.read(state), "tokens": await ops.read(tokens)}
+    choices = ops.tensor(np.full((ring, 2 * N_CANDIDATES), UNTOUCHED, np.uint32))
+    await run(ops, lambda: ops.argmax_advance(x, state, choices))
+    ids, log_probabilities = np.split(await ops.read(choices), 2, axis=1)
+    return {"state": await ops.read(state), "ids": ids, "log_probabilities": log_probabilities.view(np.float32)}
 
 
 async def advance_encoder(ops: AnyOps, rng: np.random.Generator, n_rows: int) -> Arrays:  # noqa: ARG001
@@ -309,13 +310,13 @@ async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, di
     audio = ops.tensor(floats(rng, steps, dim, scale=0.05))
     weight = ops.tensor(np.ones(dim, np.float32))
     state = ops.tensor(np.array([0, 0, 4, 0], np.uint32))
-    tokens = ops.tensor(np.full(steps - 2, 99, np.uint32))
+    choices = ops.tensor(np.full((steps - 2, 2 * N_CANDIDATES), 99, np.uint32))
 
     def step() -> None:
-        ops.argmax_advance(ops.norm_linear(ops.embed(table, audio, state), weight, table), state, tokens)
+        ops.argmax_advance(ops.norm_linear(ops.embed(table, audio, state), weight, table), state, choices)
 
     await run(ops, step, times=steps)
-    return {"state": await ops.read(state), "tokens": await ops.read(tokens)}
+    return {"state": await ops.read(state), "tokens": (await ops.read(choices))[:, 0].copy()}
 
 
 async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int) -> Arrays:
@@ -519,7 +520,9 @@ CASES = [
             (5, [4], 7, 9.0),
             (1536, [1535], 8, 9.0),
             (1536, [0, 1, 1535], 9, 9.0),
+            (2, [1], 6, 9.0),  # fewer than are asked for
             (1536, [300, 44, 1000], 10, 9.0),  # the tree sees 300 - 256 = 44's neighbour first
+            (5000, [4999, 7, 2049, 263, 4100, 8], 11, 9.0),  # more of the same than are asked for, over all shares
             (70_000, [69_998, 69_999], 70_000, 9.0),
             (1000, [777], 3, -1e30),
         ]

@@ -98,7 +98,7 @@ def test_a_bad_file_alone_as_a_person_runs_it(tmp_path):
 def test_a_name_that_is_no_text_is_still_valid_json(tmp_path):
     file = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
     Path(file).write_bytes(GOOD)
-    command = [sys.executable, "-m", "voxtral", "transcribe", "--backend", "numpy", "--json", file]
+    command = [sys.executable, "-m", "voxtral", "transcribe", "--backend", "numpy", "--format", "json", file]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     folder = Path(__file__).parents[1]
     done = subprocess.run(command, capture_output=True, check=False, cwd=folder, env=environment)

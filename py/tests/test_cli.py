@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import srt
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 
 from voxtral.audio_file import read_audio
 from voxtral.cli import main
+from voxtral.document import Document
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "static" / "samples"
 GOLDEN = Path(__file__).parent / "golden"
 DEMO = ROOT / "static" / "model" / "voxtral-demo-q4_0.gguf"
-FIELDS = {"file", "text", "words", "audio_s", "wall_s", "rtf", "tokens"}
+MEASURED = {"file", "wall_s", "rtf", "tokens"}  # beside what every document has
 
 
 def run(capsys, *arguments):
@@ -37,13 +39,25 @@ def test_transcribe_prints_text(capsys, backend):
 
 def test_transcribe_prints_json_lines(capsys):
     files = [SAMPLES / "digits_1.wav", SAMPLES / "silence_3s.wav"]
-    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--json", *files)
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--format", "json", *files)
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [set(line) for line in lines] == [FIELDS, FIELDS]
+    assert all(set(Document.of(line).more) == MEASURED for line in lines)
+    assert lines[0]["settings"]["backend"] == "numpy"
     assert [line["text"] for line in lines] == ["one four one seven", ""]
     assert [word["text"] for word in lines[0]["words"]] == ["one", "four", "one", "seven"]
     assert lines[0]["words"][-1]["end"] <= lines[0]["audio_s"]
+
+
+def test_transcribe_writes_a_file_for_each(capsys, tmp_path):
+    files = [SAMPLES / "digits_1.wav", SAMPLES / "digits_4.wav"]
+    options = ["--format", "srt", "--max-line-chars", 10, "--max-lines", 1, "--out", tmp_path]
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", *options, *files)
+    assert (code, out) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits_1.srt", "digits_4.srt"]
+    cues = list(srt.parse((tmp_path / "digits_4.srt").read_text()))
+    assert " ".join(cue.content for cue in cues) == "four seven nine three three"
+    assert all(len(cue.content) <= 10 for cue in cues)
 
 
 @pytest.mark.parametrize("peak_dbfs", [-40, -50, -60])
@@ -69,7 +83,7 @@ def test_a_bad_file_does_not_stop_the_others(capsys, tmp_path):
 def test_odd_file_names_work(capsys, tmp_path):
     odd = tmp_path / 'a "quoted" name; $(x) ümläut.wav'
     odd.write_bytes((SAMPLES / "digits_1.wav").read_bytes())
-    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--json", odd)
+    code, out, _ = run(capsys, "transcribe", "--backend", "numpy", "--format", "json", odd)
     assert code == 0
     assert json.loads(out)["file"] == str(odd)
 
@@ -117,6 +131,10 @@ def test_inspect_shows_the_network(capsys):
         (["transcribe", SAMPLES / "digits_1.wav", "--delay-ms", "90"], "90"),
         (["transcribe", SAMPLES / "digits_1.wav", "--left-pad", "7"], "left_pad_tokens"),
         (["transcribe", SAMPLES / "digits_1.wav", "--model", "/nowhere.gguf"], "/nowhere.gguf"),
+        (["transcribe", SAMPLES / "digits_1.wav", "--format", "srt", "--max-lines", "0"], "max_lines"),
+        (["transcribe", SAMPLES / "digits_1.wav", SAMPLES / "digits_2.wav", "--format", "vtt"], "--out DIR"),
+        (["transcribe", SAMPLES / "digits_1.wav", "--out", "/nowhere at all"], "/nowhere at all"),
+        (["transcribe", SAMPLES / "digits_1.wav", "a/digits_1.mp3", "--out", SAMPLES], "digits_1.txt"),
         (["tokens", SAMPLES / "digits_1.wav", "--chunk", "-5"], "--chunk"),
         (["inspect", SAMPLES / "digits_1.wav"], "digits_1.wav"),
     ],

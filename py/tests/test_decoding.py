@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from listener import Listener
 
 from voxtral.config import StreamingConfig
-from voxtral.decoding import TokenEvent, Transcript, frame_time_s
+from voxtral.decoding import Addition, TokenEvent, Transcript, Word, frame_time_s
 from voxtral.tekken import Tekken
 
 DEMO = Path(__file__).parents[2] / "static" / "model"
@@ -83,14 +84,17 @@ def test_detokenisation_agrees_with_the_recorded_cases():
 
 @given(st.lists(st.sampled_from([PAD, WORD, ONE, FOUR, VIEW, GLASS, 1110, 1032]), max_size=60), st.integers(1, 7))
 def test_word_times_are_ordered_and_any_chunking_agrees(tekken, tokens, size):
-    whole, pieces = Transcript(tekken), Transcript(tekken)
-    whole.feed(events(tokens))
-    whole.flush()
+    whole, pieces, page = Transcript(tekken), Transcript(tekken), Listener()
+    whole.flush(events(tokens))
     stream = events(tokens)
-    added = [pieces.feed(stream[i : i + size]) for i in range(0, len(stream), size)] + [pieces.flush()]
-    assert pieces.text == whole.text == "".join(addition.text for addition in added)
-    assert pieces.words == whole.words == [word for addition in added for word in addition.words]
-    assert " ".join(word.text for word in whole.words) == " ".join(whole.text.split())
+    for i in range(0, len(stream), size):
+        page.take(pieces.feed(stream[i : i + size]))
+        assert page.text == pieces.text
+    page.take(pieces.flush())
+    assert page.text == pieces.text == whole.text
+    assert page.words == pieces.words == whole.words
+    assert page.tail == ""
+    assert " ".join(word.text for word in whole.words) == whole.text
     edges = [time for word in whole.words for time in (word.start, word.end)]
     assert all(a <= b + 1e-9 for a, b in pairwise(edges))
     assert all(edge >= 0 for edge in edges)
@@ -101,3 +105,66 @@ def test_times_do_not_depend_on_delay_or_padding(delay_ms, left_pad):
     streaming = StreamingConfig(delay_ms, left_pad)
     position = left_pad + streaming.delay_tokens + 25  # speaks about frame 25: 2.00 … 2.08 s
     assert frame_time_s(position, streaming) == pytest.approx(2.04)
+
+
+def word(text, end_s):
+    return Word(text, end_s - 0.2, end_s)
+
+
+@pytest.fixture
+def spoken(tekken):
+    """A transcript of "one four one" whose last word is not complete, and who listens to it."""
+    transcript, listener = Transcript(tekken), Listener()
+    listener.take(transcript.feed(events([WORD, ONE, PAD, WORD, FOUR, PAD, WORD, ONE])))
+    return transcript, listener
+
+
+def test_going_back_forgets_what_is_not_complete(spoken):
+    transcript, listener = spoken
+    revision = transcript.take_back(1)
+    assert (revision.first, revision.n_replaced, revision.words, revision.reason) == (1, 1, [], "restart")
+    listener.take(Addition(revisions=[revision]))
+    assert listener.text == transcript.text == "one"
+    listener.take(transcript.flush([TokenEvent(i, token, 2.0) for i, token in enumerate([WORD, VIEW, GLASS])]))
+    assert listener.text == transcript.text == "one view glass"
+    assert transcript.words[1].start >= transcript.words[0].end
+
+
+def test_an_unfinished_character_does_not_survive_going_back(tekken):
+    transcript = Transcript(tekken)
+    transcript.feed(events([WORD, ONE, PAD, WORD, 1000 + 0xC3]))
+    transcript.take_back(1)
+    transcript.flush(events([WORD, FOUR]))
+    assert transcript.text == "one four"
+
+
+def test_words_are_replaced_and_the_rest_goes_on(spoken):
+    transcript, listener = spoken
+    revision = transcript.revise(0, 2, [word("view", 0.1), word("glass", 0.3), word("four", 0.4)])
+    assert revision.reason == "careful"
+    listener.take(Addition(revisions=[revision]))
+    listener.take(transcript.feed(events([PAD])))
+    assert listener.text == transcript.text == "view glass four one"
+    assert listener.words == transcript.words
+
+
+def test_replaced_words_join_where_their_script_does(tekken):
+    transcript = Transcript(tekken)
+    transcript.flush(
+        events([WORD, *(1000 + byte for byte in "你好".encode()), WORD, *(1000 + b for b in "吗".encode())])
+    )
+    assert [(w.text, w.joins) for w in transcript.words] == [("你好", False), ("吗", True)]
+    transcript.revise(1, 1, [word("妈", 1.0)])
+    assert transcript.text == "你好妈"
+    transcript.revise(1, 1, [word("one", 1.0)])
+    assert transcript.text == "你好one"
+    transcript.revise(0, 1, [word("two", 0.5)])
+    assert transcript.text == "twoone"  # what follows stays as it is
+
+
+def test_text_after_replaced_words_begins_a_word(tekken):
+    transcript = Transcript(tekken)
+    transcript.feed(events([WORD, ONE, PAD]))
+    transcript.revise(0, 1, [word("four", 0.5)])
+    transcript.flush(events([WORD, 1000 + ord("x")]))
+    assert transcript.text == "four x"

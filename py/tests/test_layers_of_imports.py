@@ -14,9 +14,12 @@ BROWSER = (
     *("device", "adapter", "bytecode", "host"),
 )
 RANKS = {
-    0: ["errors", "config", "gpu.device", "protocol"],
+    0: ["errors", "config", "gpu.device", "protocol", "scripts"],
     1: ["mel", "padding", "tekken", "shards", "quant", "gguf", "weights", "wav", "sound", "resample", "model_files"],
-    1.25: ["storage", "transport"],
+    1.1: ["subtitles"],
+    1.15: ["document", "alignment"],
+    1.2: ["post_processing"],
+    1.25: ["storage", "transport", "readings", "onsets"],
     1.3: ["answers", "sources", "records", "progress", "download", "native_network", "native_files"],
     1.4: ["store", "chosen", "offered", "plausibility"],
     1.5: ["audio_file", "random_model", "safetensors", "checkpoint", "convert"],
@@ -27,10 +30,12 @@ RANKS = {
     3.5: ["ops.webgpu"],
     4: ["model.layers", "model.loader", "model.memory", "model.stream", "model.voxtral"],
     5: ["decoding"],
-    6: ["session", "transcription", "job"],
+    6: ["session", "watchdog", "second_pass", "transcription", "job"],
     6.5: [f"bench.{name}" for name in BENCH],
-    6.75: ["library", "terminal", "model_commands"],
+    6.75: ["library", "terminal", "transcript_output", "model_commands"],
     6.8: ["loading"],
+    6.85: ["held_model"],
+    6.9: ["recording"],
     7: ["worker", "cli", "__main__"],
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names}

@@ -38,5 +38,5 @@ def test_no_field_hides_the_type() -> None:
 
 def test_the_page_loads_the_wheel_of_this_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    source = (ROOT / "app" / "transcriber.js").read_text(encoding="utf-8")
+    source = (ROOT / "app" / "python_worker.js").read_text(encoding="utf-8")
     assert f'"dist/{project["name"]}-{project["version"]}-py3-none-any.whl"' in source

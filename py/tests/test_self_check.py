@@ -37,6 +37,7 @@ NONSENSE = {
     "embed_q4_0": ("+ low_weights", "- low_weights"),
     "rms_norm": ("+ EPS", "+ 3.0"),
     "argmax_advance": ("state[0] += 1u", "state[0] += 2u"),
+    "argmax_part": ("exp(logits[i] - best.values.x)", "exp(logits[i])"),
     "repack_q4_0": ("(bytes.x & LOW)", "(bytes.y & LOW)"),
 }
 

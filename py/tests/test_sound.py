@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from voxtral import sound as sound_module
 from voxtral.errors import AudioError
-from voxtral.sound import Sound, audible, to_mono
+from voxtral.sound import Levels, Sound, audible, to_mono
 
 SPEECH = np.random.default_rng(0).normal(0, 0.1, 5000).astype(np.float32)
 OTHER = np.random.default_rng(1).normal(0, 0.1, 5000).astype(np.float32)
@@ -107,3 +107,65 @@ def test_very_quiet_sound_is_raised_with_a_word_about_it(peak: float) -> None:
     heard, (notice,) = audible(np.array([0.0, peak, -peak / 2], np.float32), "a.wav")
     np.testing.assert_allclose(heard, [0.0, 0.1, -0.05], rtol=1e-5)
     assert notice.startswith("a.wav: it is very quiet (peak -")
+
+
+# -- the same of a file that comes in blocks ----------------------------------------------------
+SECOND = 16_000
+
+
+def noise(seconds: float, peak_dbfs: float, offset: float = 0.0) -> np.ndarray:
+    samples = np.random.default_rng(2).uniform(-1, 1, round(seconds * SECOND))
+    samples[0] = 1
+    return (10 ** (peak_dbfs / 20) * samples + offset).astype(np.float32)
+
+
+def levelled(samples: np.ndarray, block: int = SECOND // 2) -> tuple[list[np.ndarray], list[str]]:
+    notices: list[str] = []
+    levels = Levels("a.mp3", notices.append)
+    parts = [levels.feed(samples[start : start + block]) for start in range(0, len(samples), block)]
+    return [*parts, levels.flush()], notices
+
+
+@pytest.mark.parametrize("peak_dbfs", [-70, -65, -45, -38, -36, 0, 20])
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_blocks_of_a_short_file_become_what_the_whole_would(peak_dbfs: float, offset: float) -> None:
+    samples = noise(3, peak_dbfs, offset)
+    mono, _ = to_mono(Sound(samples[None], SECOND), "a.mp3")
+    expected, notices = audible(mono, "a.mp3")
+    parts, said = levelled(samples)
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+    assert said == notices
+    assert not any(map(len, parts[:-1]))
+
+
+def test_half_a_minute_decides_and_the_rest_goes_on_at_once() -> None:
+    samples = noise(40, -50, 0.1)
+    parts, (notice,) = levelled(samples)
+    assert notice == "a.mp3: it is very quiet (peak -50 dBFS), so it was raised by 30 dB."
+    assert [len(part) / SECOND for part in parts] == [*[0] * 59, 30, *[0.5] * 20, 0]
+    np.testing.assert_allclose(np.concatenate(parts), (samples - 0.1) * 10**1.5, rtol=0, atol=2e-3)
+
+
+def test_what_turns_out_loud_is_not_raised_beyond_bearing() -> None:
+    parts, notices = levelled(np.concatenate([noise(31, -50), noise(1, -30), noise(1, -3), noise(1, -50)]))
+    peaks = [20 * np.log10(np.abs(part).max()) for part in parts if len(part)]
+    assert peaks == pytest.approx([-20, -20, -20, -20, -20, -3, -3, -50, -50], abs=0.1)
+    assert len(notices) == 1
+
+
+def test_silence_at_the_beginning_decides_nothing_and_loses_nothing() -> None:
+    samples = np.concatenate([np.zeros(65 * SECOND, np.float32), noise(31, -50)])
+    parts, notices = levelled(samples)
+    whole = np.concatenate(parts)
+    assert len(whole) == len(samples)
+    assert np.abs(whole).max() == pytest.approx(0.1)
+    assert len(notices) == 1
+
+
+@given(hnp.arrays(np.float32, st.integers(0, 300), elements=st.floats(-2, 2, width=32)), st.integers(1, 50))
+def test_any_blocks_keep_every_sample_and_stay_finite(samples: np.ndarray, block: int) -> None:
+    parts, _ = levelled(samples, block)
+    whole = np.concatenate(parts)
+    assert len(whole) == len(samples)
+    assert whole.dtype == np.float32
+    assert np.isfinite(whole).all()

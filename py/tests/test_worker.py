@@ -20,15 +20,14 @@ def load(**changes):
     return {"type": "load", **options, **changes}
 
 
-def transcribe(session, name, data):
-    return {
-        "type": "transcribe",
-        "session": session,
-        "name": name,
-        "bytes": data,
-        "channels": None,
-        "sample_rate": None,
-    }
+def transcribe(session, name, data, delay_ms=None):
+    return {"type": "transcribe", "session": session, "name": name, "bytes": data, "delay_ms": delay_ms}
+
+
+def listen(session, port, **changes):
+    live = {"name": "microphone", "sample_rate": 16_000, "is_live": True, "start_s": 0.0, "total_s": None}
+    options = {"delay_ms": None, "has_second_pass": False}
+    return {"type": "listen", "session": session, "port": port, **live, **options, **changes}
 
 
 def with_worker(scenario, **options):
@@ -140,7 +139,7 @@ def test_what_a_session_used_up_is_computed_again_before_the_next(monkeypatch):
 def test_speech_from_a_microphone_becomes_words_while_it_goes_on(rate):
     async def scenario(host, worker):
         samples = np.repeat(pcm("digits_2.wav"), rate // 16_000)
-        worker.receive({"type": "listen", "session": 5, "port": "p", "sample_rate": rate})
+        worker.receive(listen(5, "p", sample_rate=rate))
         await host.until("state", n=3)
         block = rate * 80 // 1000
         for start in range(0, len(samples), block):
@@ -151,7 +150,10 @@ def test_speech_from_a_microphone_becomes_words_while_it_goes_on(rate):
         host.ports["p"](samples[-block:] * 0)  # blocks on their way still count
         host.ports["p"](np.zeros(0, np.float32))
         host.ports["p"](np.ones(block, np.float32))  # behind the end: the recording is over
-        return before_stop, (await host.until("done", 5))["result"]
+        done = await host.until("done", 5)
+        await host.until("state", n=4)
+        assert not host.ports  # no longer listened to
+        return before_stop, done["result"]
 
     before_stop, result = with_worker(scenario)
     assert before_stop["text"].strip()
@@ -159,9 +161,45 @@ def test_speech_from_a_microphone_becomes_words_while_it_goes_on(rate):
     assert result["audio_s"] == pytest.approx(len(pcm("digits_2.wav")) / 16_000 + 0.08, abs=1e-3)
 
 
+def test_a_very_quiet_file_that_comes_decoded_is_raised_and_a_recording_is_not():
+    async def scenario(host, worker):
+        for session, is_live in ((1, False), (2, True)):
+            worker.receive(listen(session, "p", name="quiet.mp3", is_live=is_live))
+            host.ports["p"](pcm("digits_1.wav") / 500)
+            host.ports["p"](np.zeros(0, np.float32))
+            await host.until("done", session)
+        return host
+
+    host = with_worker(scenario)
+    assert host.of("done", 1)[0]["result"]["text"] == "one four one seven"
+    (notice,) = host.of("notice")
+    assert notice["sentence"].startswith("quiet.mp3: it is very quiet (peak -")
+    assert notice["session"] == 1
+
+
+def test_sound_that_waits_is_heard_in_larger_pieces():
+    async def scenario(host, worker):
+        worker.receive(listen(1, "p"))
+        await host.until("state", n=3)
+        block = np.zeros(1280, np.float32)
+        for _ in range(5):  # as it comes
+            host.ports["p"](block)
+            await host.until("heard", 1, n=len(host.of("heard", 1)) + 1)
+        n_single = len(host.of("heard", 1))
+        for _ in range(48):
+            host.ports["p"](block)
+        host.ports["p"](block[:0])
+        await host.until("done", 1)
+        return n_single, [event["heard_s"] for event in host.of("heard", 1)][n_single - 1 :]
+
+    n_single, heard_s = with_worker(scenario)
+    assert n_single == 5
+    assert min(np.diff(heard_s[:4])) > 0.6, "several tokens in one call of the encoder"
+
+
 def test_a_recording_whose_end_never_arrives_ends_all_the_same():
     async def scenario(host, worker):
-        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        worker.receive(listen(1, "p"))
         host.ports["p"](pcm("digits_1.wav"))
         worker.receive({"type": "stop", "session": 1})
         return (await host.until("done", 1))["result"]["text"]
@@ -185,9 +223,9 @@ def test_a_fault_of_the_engine_is_told_and_the_next_recording_works(monkeypatch)
 
 def test_recordings_wait_for_each_other_and_nothing_is_lost():
     async def scenario(host, worker):
-        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        worker.receive(listen(1, "p"))
         worker.receive(transcribe(2, "d.wav", (SAMPLES / "digits_1.wav").read_bytes()))
-        worker.receive({"type": "listen", "session": 3, "port": "q", "sample_rate": 16_000})
+        worker.receive(listen(3, "q"))
         host.ports["q"](pcm("digits_4.wav"))
         host.ports["p"](pcm("keywords_2.wav"))
         worker.receive({"type": "stop", "session": 3})
@@ -252,19 +290,60 @@ def test_what_was_odd_about_a_file_is_said():
     assert "cut.wav" in notice["sentence"]
 
 
-def test_channels_decoded_by_the_page_are_resampled_and_mixed():
+def test_a_file_that_comes_in_pieces_is_transcribed_with_progress():
     async def scenario(host, worker):
-        left = np.repeat(pcm("digits_1.wav"), 2)
-        message = transcribe(1, "stereo.mp3", None) | {"channels": [left, -left], "sample_rate": 32_000}
-        worker.receive(message)
-        return (await host.until("done", 1))["result"]["text"]
+        samples = np.repeat(pcm("digits_1.wav"), 2)
+        worker.receive(
+            listen(1, "p", name="talk.mp3", sample_rate=32_000, is_live=False, total_s=len(samples) / 32_000)
+        )
+        for start in range(0, len(samples), 32_000):
+            host.ports["p"](samples[start : start + 32_000])
+            await asyncio.sleep(0)
+        assert not host.of("heard", 1)  # whether it is very quiet is not known yet
+        host.ports["p"](np.zeros(0, np.float32))
+        return host, (await host.until("done", 1))["result"]
 
-    assert with_worker(scenario) == "one four one seven"  # opposite phase must not average to silence
+    host, result = with_worker(scenario)
+    assert (result["file"], result["text"]) == ("talk.mp3", "one four one seven")
+    heard = host.of("heard", 1)
+    assert {m["total_s"] for m in heard} == {len(pcm("digits_1.wav")) / 16_000}
+    assert len({m["heard_s"] for m in heard}) > 2
+    assert host.of("state")[2]["state"] == "transcribing"
+
+
+def test_a_session_takes_its_own_delay_and_another_may_be_prepared():
+    warmed = []
+
+    async def scenario(host, worker):
+        model = worker._held.loaded.model
+        warm_up = model.warm_up
+        model.warm_up = lambda streaming: warmed.append(streaming.delay_ms) or warm_up(streaming)
+        worker.receive({"type": "prepare", "delay_ms": 960})
+        worker.receive(transcribe(1, "d.wav", (SAMPLES / "digits_1.wav").read_bytes(), 240))
+        text = (await host.until("done", 1))["result"]["text"]
+        worker.receive({"type": "prepare", "delay_ms": 500})
+        worker.receive(transcribe(2, "d.wav", (SAMPLES / "digits_1.wav").read_bytes(), 100))
+        return text, (await host.until("error", 2))["sentence"], host.of("error")[0]
+
+    text, sentence, refused = with_worker(scenario)
+    assert text == "one four one seven"
+    assert "got 100" in sentence
+    assert "got 500" in refused["sentence"]
+    assert warmed[-1] == 960
+    assert len(warmed) <= 2  # once for all that was asked while it was busy
+
+
+def test_memory_can_be_inspected():
+    async def scenario(host, worker):
+        worker.receive({"type": "inspect"})
+        return await host.until("inspected")
+
+    assert with_worker(scenario) == {"type": "inspected", "heap_bytes": 0, "loader_bytes": 0, "gpu_bytes": 0}
 
 
 def test_an_empty_recording_says_so():
     async def scenario(host, worker):
-        worker.receive({"type": "listen", "session": 1, "port": "p", "sample_rate": 16_000})
+        worker.receive(listen(1, "p"))
         worker.receive({"type": "stop", "session": 1})
         return await host.until("error", 1)
 

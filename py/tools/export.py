@@ -1,6 +1,7 @@
 """Writes the app into a folder that any static host serves as it is: `serve.py --export DIR`.
 
     index.html, app.webmanifest     the page; all addresses are relative, so that it works below any path
+    voxtral.js, voxtral_captions.js what other pages import, with their types beside
     v-VERSION/                      everything else, below an address that changes with the content
     service_worker.js               keeps one version on a visitor's machine
     models/manifest.json            an empty list; put models beside it and name them there to offer them
@@ -18,9 +19,11 @@ from typing import NamedTuple
 
 from tools.headers import COMMON_HEADERS
 from tools.hosting import files_for_hosts
-from tools.precache import AT_THE_ROOT, PAGE, ROOT, SERVICE_WORKER, Asset, Precache, assets
+from tools.precache import AT_THE_ROOT, ENTRANCES, PAGE, ROOT, SERVICE_WORKER, Asset, Precache, assets
 from tools.site import NO_MODELS
 from tools.wheel import WheelBuilder
+
+LEADING = (*ENTRANCES, PAGE, SERVICE_WORKER)  # to files of a version
 
 
 class ExportError(Exception):
@@ -46,7 +49,7 @@ def export(folder: Path, root: Path = ROOT) -> Exported:
     site.append(Asset("models/manifest.json", json.dumps(NO_MODELS).encode()))
     listed = site[: len(parts)]
     site.append(Asset(SERVICE_WORKER, precache.service_worker(listed, COMMON_HEADERS)))
-    for asset in sorted(site, key=lambda asset: asset.path in (PAGE, SERVICE_WORKER)):  # last, what leads to the others
+    for asset in sorted(site, key=lambda asset: asset.path in LEADING):  # last, what leads to the others
         _write(folder / asset.path, asset)
     for old in folder.glob("v-*"):
         if old.name not in (version_folder, previous):
@@ -68,9 +71,9 @@ def _previous(folder: Path) -> str | None:
 
 def _moved(asset: Asset, version_folder: str) -> Asset:
     """Into the version's folder, unless its place is the root; its own addresses follow the others then."""
-    if asset.path not in AT_THE_ROOT:
+    if asset.path not in (*AT_THE_ROOT, *ENTRANCES):
         return Asset(f"{version_folder}/{asset.path}", asset.content)
-    text = re.sub(r'"((?:app|static)/)', rf'"{version_folder}/\1', asset.read().decode())
+    text = re.sub(r'"(\./)?((?:app|static)/)', rf'"\1{version_folder}/\2', asset.read().decode())
     return Asset(asset.path, text.encode())
 
 

@@ -43,7 +43,8 @@ location / {{
         image/svg+xml svg;
         image/png png;
         audio/wav wav;
-        text/plain md tsv py;
+        video/webm webm;
+        text/plain md tsv ts py;
     }}
     default_type application/octet-stream;
     gzip on;
@@ -65,9 +66,13 @@ Any server of files will do, below any path: all addresses are relative. The ser
 https, or localhost. No special headers are needed, cross-origin isolation neither; those that a host can set make the
 page harder to misuse. A Content-Security-Policy is in index.html in any case.
 
-`index.html`, `app.webmanifest` and `service_worker.js` must be asked for again at every visit (`Cache-Control:
-no-cache`); everything below `v-…/` may be kept for ever. Export a new version into the same folder: the version before
-stays for visitors who still have its page, older ones go.
+`index.html`, `app.webmanifest`, `service_worker.js`, `voxtral.js` and `voxtral_captions.js` must be asked for again at
+every visit (`Cache-Control: no-cache`); everything below `v-…/` may be kept for ever. Export a new version into the
+same folder: the version before stays for visitors who still have its page, older ones go.
+
+Pages of yours import `voxtral.js` (speech to text as a module; contract and types: `voxtral.d.ts`) or
+`voxtral_captions.js` (captions as an element): from this folder on the same site, or from any site if this host sends
+`Access-Control-Allow-Origin: *` with every file, as GitHub Pages does.
 
 | host | what to do | headers |
 |---|---|---|

@@ -1,6 +1,7 @@
 """What the app consists of, and the service worker that keeps it on a visitor's machine.
 
     assets           every file of the app by its path below the root: page, runtime, wheel, demo model, samples
+    ENTRANCES        modules that other pages import; their addresses stay, what they lead to moves with the version
     service_worker   app/service_worker.js with the list of those files in front, so that each version is another text
 
 Standard library only.
@@ -18,9 +19,13 @@ from tools.wheel import WheelBuilder
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "index.html"
 AT_THE_ROOT = (PAGE, "app.webmanifest")  # they lie in app/, but what they say is relative to the root
+ENTRANCES = {
+    name: f'export * from "./app/{name.removesuffix(".d.ts").removesuffix(".js")}.js";\n'.encode()
+    for name in ("voxtral.js", "voxtral.d.ts", "voxtral_captions.js", "voxtral_captions.d.ts")
+}
 SERVICE_WORKER = "service_worker.js"
 VERSION_DIGITS = 12
-NOT_KEPT = {".md", ".tsv"}  # notices and references: part of the app, but nothing reads them at work
+NOT_KEPT = {".md", ".ts", ".tsv"}  # notices and references: part of the app, but nothing reads them at work
 
 
 class Asset(NamedTuple):
@@ -41,6 +46,8 @@ def assets(wheel: WheelBuilder, root: Path = ROOT) -> Iterator[Asset]:
     """Everything a visitor may ask for but the service worker; of the runtime what is listed and there."""
     for name in AT_THE_ROOT:
         yield Asset(name, root / "app" / name)
+    for name, content in ENTRANCES.items():
+        yield Asset(name, content)
     runtime_folder = root / "static" / "runtime"
     for folder in (root / "app", root / "static"):
         for path in sorted(folder.rglob("*")):

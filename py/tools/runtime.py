@@ -1,4 +1,4 @@
-"""The pinned browser runtime: PyScript core, Pyodide and the numpy wheel, fetched once into static/runtime/.
+"""The pinned browser runtime: PyScript core, Pyodide, numpy and Mediabunny, fetched once into static/runtime/.
 
 static/runtime.json lists every file with size, SHA-256, licence and where to get it. A file comes from
 the public CDN or, where that is out of reach, out of an archive got with `npm pack` or `pip download`.
@@ -40,7 +40,10 @@ class _UnreachableError(Exception):
 
 
 class Package(NamedTuple):
-    """Where a group of files comes from. cdn: base URL; client: npm or pip; folder: prefix inside its archive."""
+    """Where a group of files comes from. cdn: base URL; client: npm or pip; folder: prefix inside its archive.
+
+    is_later: the page asks for it only when it is needed, not at its start.
+    """
 
     name: str
     version: str
@@ -49,6 +52,7 @@ class Package(NamedTuple):
     client: str
     spec: str
     folder: str
+    is_later: bool = False
 
 
 class File(NamedTuple):

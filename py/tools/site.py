@@ -1,7 +1,7 @@
 """What the server has to offer: from an address to content, without any HTTP.
 
-Folders below fixed first segments (app, static, models, …), and what exists in memory only: the wheel, and the
-service worker with its list of files.
+Folders below fixed first segments (app, static, models, …), and what exists in memory only: the wheel, the service
+worker with its list of files, and the modules that other pages import.
 Nothing outside those folders is found, whatever the address looks like. Standard library only.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from tools.headers import COMMON_HEADERS
-from tools.precache import AT_THE_ROOT, PAGE, SERVICE_WORKER, Precache, assets
+from tools.precache import AT_THE_ROOT, ENTRANCES, PAGE, SERVICE_WORKER, Precache, assets
 from tools.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,11 +36,13 @@ MIME_TYPES = {
     ".png": "image/png",
     ".py": "text/x-python; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".ts": "text/plain; charset=utf-8",
     ".tsv": "text/tab-separated-values; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
     ".wasm": "application/wasm",
     ".wav": "audio/wav",
     ".webmanifest": "application/manifest+json",
+    ".webm": "video/webm",
     ".wgsl": "text/wgsl; charset=utf-8",
     ".whl": "application/zip",
     ".zip": "application/zip",
@@ -88,6 +90,8 @@ class Site:
             address = f"/{PAGE}"
         if address[1:] in AT_THE_ROOT:  # their links are relative to the root, as on a static host
             return _from_file(self.folders["app"] / address[1:], REVALIDATE)
+        if address[1:] in ENTRANCES:
+            return _in_memory(ENTRANCES[address[1:]], MIME_TYPES[Path(address).suffix])
         if address == f"/{SERVICE_WORKER}":
             script = self._precache.service_worker(assets(self.wheel), COMMON_HEADERS)
             return _in_memory(script, MIME_TYPES[".js"])

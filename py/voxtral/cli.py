@@ -25,6 +25,7 @@ from voxtral.audio_file import read_audio
 from voxtral.bench.rendering import render
 from voxtral.bench.report import LoadTimes, Subject, measure
 from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
+from voxtral.document import Document, Settings, of_result
 from voxtral.errors import ConfigError, DeviceError, ModelFileError, VoxtralError
 from voxtral.model.layers import AnyOps
 from voxtral.model.voxtral import Voxtral
@@ -36,6 +37,7 @@ from voxtral.shards import ShardedCursor, open_model_files
 from voxtral.sound import audible
 from voxtral.tekken import Tekken
 from voxtral.terminal import say
+from voxtral.transcript_output import Output, add_output_options
 from voxtral.transcription import Transcription
 
 DEMO_MODEL = Path(__file__).resolve().parents[2] / "static" / "model"
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     transcribe = commands.add_parser("transcribe", help="audio files to text")
     transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    transcribe.add_argument("--json", action="store_true", help="one JSON line per file, with words and their times")
+    add_output_options(transcribe)
     _add_engine_options(transcribe)
     transcribe.set_defaults(command=_transcribe)
 
@@ -99,21 +101,20 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
 # -- commands -------------------------------------------------------------------------------------
 async def _transcribe(options: argparse.Namespace) -> int:
     streaming = StreamingConfig(options.delay_ms, options.left_pad)
+    output = Output(options, options.files)
     model, tekken = await _load(options)
     await model.warm_up(streaming)
     n_failed = 0
     for file in options.files:
         try:
-            await _transcribe_file(file, model, tekken, streaming, options.json)
+            output.put(await _transcribe_file(file, model, tekken, streaming), file)
         except VoxtralError as error:
             say(str(error))
             n_failed += 1
     return 1 if n_failed else 0
 
 
-async def _transcribe_file(
-    file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig, as_json: bool
-) -> None:
+async def _transcribe_file(file: Path, model: Voxtral, tekken: Tekken, streaming: StreamingConfig) -> Document:
     samples, notices = read_audio(file)
     samples, raised = audible(samples, str(file))
     for sentence in notices + raised:
@@ -122,8 +123,13 @@ async def _transcribe_file(
     transcription = Transcription(model, tekken, streaming)
     await transcription.feed(samples)
     await transcription.finish()
+    for sentence in transcription.take_notices():
+        say(sentence)
     result = transcription.result(str(file), time.perf_counter() - started)
-    print(json.dumps(result.as_dict(), ensure_ascii=False) if as_json else result.text, flush=True)
+    adapter = model.ops.device.info.name if isinstance(model.ops, WebGpuOps) else None
+    backend = "numpy" if adapter is None else "webgpu"
+    settings = Settings(streaming.delay_ms, streaming.left_pad_tokens, False, backend, adapter)
+    return of_result(result.as_dict(), str(model.metadata.get("general.name", "")), settings)
 
 
 async def _tokens(options: argparse.Namespace) -> int:

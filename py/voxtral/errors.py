@@ -4,6 +4,7 @@
     ├── AudioError          audio that cannot be read as sound
     ├── ModelFileError      a weights file, shard or tokenizer that is not what it should be
     ├── ConfigError         an option outside what the model allows
+    ├── DocumentError       a transcript that is not one, or cannot be written as asked
     └── DeviceError         the GPU: no adapter, a lost device
         ├── MemoryRefusedError  a buffer it has no room for
         ├── TooSlowError    a model this machine would need far too long for
@@ -27,6 +28,10 @@ class ModelFileError(VoxtralError):
 
 class ConfigError(VoxtralError):
     """An option the model cannot run with."""
+
+
+class DocumentError(VoxtralError):
+    """A transcript that is not one, limits of subtitles that make no sense, a format that nobody knows."""
 
 
 class DeviceError(VoxtralError):

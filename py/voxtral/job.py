@@ -1,6 +1,8 @@
 """What one session of the worker is about: audio that waits to be transcribed, and how it ends."""
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 
 from voxtral.config import SAMPLE_RATE
 from voxtral.resample import Resampler
-from voxtral.sound import without_bad
+from voxtral.sound import Levels, without_bad
 
 
 @dataclass
@@ -18,9 +20,14 @@ class Job:
     session: int
     name: str
     live: bool
-    samples: list[NDArray[np.float32]] = field(default_factory=list)
+    delay_ms: int | None = None  # the model's
+    start_s: float = 0.0  # of the first sample, on the recording's clock
     total_s: float | None = None
+    has_second_pass: bool = False
+    samples: deque[NDArray[np.float32]] = field(default_factory=deque)
     resampler: Resampler | None = None
+    levels: Levels | None = None  # of a file that comes in blocks
+    close: Callable[[], None] = lambda: None  # no blocks are taken any more
     stopped: bool = False
     cancelled: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -31,26 +38,32 @@ class Job:
             self.stop()
         elif not self.stopped:
             samples = without_bad(samples)
-            self.samples.append(self.resampler.feed(samples) if self.resampler else samples)
+            self._take_in(self.resampler.feed(samples) if self.resampler else samples)
             self.arrived.set()
 
     def stop(self) -> None:
         if not self.stopped and self.resampler:
-            self.samples.append(self.resampler.flush())
+            self._take_in(self.resampler.flush())
+        if not self.stopped and self.levels:
+            self.samples.append(self.levels.flush())
         self.stopped = True
         self.arrived.set()
 
+    def _take_in(self, samples: NDArray[np.float32]) -> None:
+        self.samples.append(self.levels.feed(samples) if self.levels else samples)
+
     def cancel(self) -> None:
-        self.cancelled = True
+        self.cancelled = self.stopped = True
+        self.samples.clear()
         self.arrived.set()
 
     def take(self, n: int) -> NDArray[np.float32]:
         """Up to n waiting samples, in order."""
         taken: list[NDArray[np.float32]] = []
         while self.samples and n:
-            block = self.samples.pop(0)
+            block = self.samples.popleft()
             if len(block) > n:
-                self.samples.insert(0, block[n:])
+                self.samples.appendleft(block[n:])
                 block = block[:n]
             taken.append(block)
             n -= len(block)
@@ -58,4 +71,5 @@ class Job:
 
     @property
     def waiting_s(self) -> float:
-        return sum(map(len, self.samples)) / SAMPLE_RATE
+        n_held = self.levels.n_held if self.levels else 0
+        return (sum(map(len, self.samples)) + n_held) / SAMPLE_RATE

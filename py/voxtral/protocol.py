@@ -13,11 +13,31 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
     # backend: "webgpu", "numpy" or null for the best there is; the numbers: null for the defaults
     "load": ("model_url", "files", "backend", "delay_ms", "left_pad_tokens"),
     # port: MessagePort on which mono Float32Array blocks arrive, an empty one last; sample_rate: theirs, in Hz
-    "listen": ("session", "port", "sample_rate"),
+    # is_live: someone speaks now; else total_s of a file come as they are asked for by `heard`, a minute ahead of it
+    # start_s: where on the recording's clock the first block begins; total_s: its end, or null when live
+    # delay_ms: null for the model's; has_second_pass: passages that are over are heard again with more delay
+    "listen": (
+        "session",
+        "name",
+        "port",
+        "sample_rate",
+        "is_live",
+        "start_s",
+        "total_s",
+        "delay_ms",
+        "has_second_pass",
+    ),
     "stop": ("session",),
-    # either bytes (ArrayBuffer of a file we decode: WAV) or channels (array of Float32Array), the other null
-    "transcribe": ("session", "name", "bytes", "channels", "sample_rate"),
+    # bytes: ArrayBuffer of a WAV file, which Python reads better than browsers do
+    "transcribe": ("session", "name", "bytes", "delay_ms"),
     "cancel": ("session",),
+    # make the next recording with this delay begin at once, when there is nothing else to do
+    "prepare": ("delay_ms",),
+    # document: a transcript (document.py); format: txt, srt, vtt or json; limits: of subtitles (subtitles.py), or null
+    # answered by `rendered` with the same id
+    "render": ("id", "document", "format", "limits"),
+    # answered by `inspected`
+    "inspect": (),
     # effort: how thoroughly to measure, a name in bench/effort.py or null for what suits the device
     "bench": ("session", "effort"),
     # what there is to load: answered by `models`, as is each request below once it has changed that
@@ -36,7 +56,7 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
-    # state: loading, ready, listening, transcribing, failed
+    # state: loading, ready, listening, transcribing, recovering (the GPU went away; its model is loaded again), failed
     "state": ("state",),
     # stage: weights (bytes on their way to the device), memory (bytes of all else there), gpu (programs compiled)
     "progress": ("stage", "done", "total"),
@@ -60,8 +80,12 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # no model was loaded, nothing of it is kept, and another `load` may follow; can_insist: with backend "webgpu" it
     # would be, only far too slow
     "refused": ("sentence", "can_insist"),
-    # text: what to append to the transcript; words: those now complete, {text, start, end} in seconds
+    # text: what to append to the transcript; words: those now complete, decoding.Word.as_dict(), times in seconds
     "words": ("session", "text", "words"),
+    # words first … first + n_replaced - 1 of the session, counted from 0, are `words` now
+    # reason: careful (heard again with more delay), continued (a word went on after a pause), or restart (a loop is
+    # taken back: text of words that were not complete is gone, too); comes before text and words of its time
+    "revised": ("session", "first", "n_replaced", "words", "reason"),
     # heard_s: audio turned into text so far; waiting_s: audio received, not yet computed; total_s: null when live
     "heard": ("session", "heard_s", "waiting_s", "total_s"),
     # something worth one sentence that did not stop the work
@@ -84,6 +108,10 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "verified": ("key", "problems"),
     # files: [{name, blob}], a Blob that lies on the disk
     "exported": ("key", "files"),
+    # content: the text, or null and a sentence why there is none
+    "rendered": ("id", "content", "sentence"),
+    # memory: Python's heap, ArrayBuffers of loading, buffers on the GPU
+    "inspected": ("heap_bytes", "loader_bytes", "gpu_bytes"),
     # session is null when no session is concerned; fatal: the worker cannot go on
     "error": ("session", "sentence", "fatal"),
 }

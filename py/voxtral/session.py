@@ -5,6 +5,8 @@ the model's `Stream`: the mel overlap, frames that wait for their token, positio
 `flush` put into the timeline.
 """
 
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +27,9 @@ from voxtral.decoding import TokenEvent, frame_time_s
 from voxtral.mel import MelStream
 from voxtral.model.stream import HISTORY_MEL_FRAMES, Probe, Stream
 from voxtral.model.voxtral import Voxtral
+from voxtral.onsets import levels_of
 from voxtral.padding import n_right_pad_samples
+from voxtral.readings import Choice
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,13 @@ class StreamingSession:
 
     def _forget(self) -> None:
         self._mel = MelStream()
+        self._silence: AsyncIterator[None] | None = None  # of `approach`
         self._frames: list[NDArray[np.float32]] = []  # history, then frames that wait for their token
         self._n_waiting_frames = 0
         self._n_fed_samples = 0
         self._silences: list[_Silence] = []
+        # How loud the tokens are about which the decoder still has to speak, () where that does not matter.
+        self._levels: deque[tuple[float, ...]] = deque(maxlen=self.config.delay_tokens + 1)
         self._position = 0  # tokens the model has advanced by, left padding included
         self._started = False
         self.ended = False  # at `</s>`, when the session was asked to end there
@@ -74,6 +81,15 @@ class StreamingSession:
         """Seconds of input that have been turned into tokens."""
         n_tokens = max(0, self._position - self.config.left_pad_tokens)
         return self._input_s(min(n_tokens * MS_PER_TOKEN / 1000, self._n_fed_samples / SAMPLE_RATE))
+
+    async def approach(self, n_tokens: int) -> bool:
+        """Hear up to n_tokens of the silent prefix, all of which the first feed would hear at once; True behind it."""
+        if self._silence is None:
+            self._stream = self._stream or await self._model.borrow()
+            self._silence = self._model.approach(self._stream, self.config, n_tokens)
+        async for _ in self._silence:
+            return False
+        return True
 
     async def feed(self, samples: NDArray[np.float32]) -> list[TokenEvent]:
         """Take samples [n], any n; return the tokens that became certain."""
@@ -111,7 +127,7 @@ class StreamingSession:
     # -- start ----------------------------------------------------------------------------------
     async def _start(self) -> list[TokenEvent]:
         """Stand behind the silent prefix, or at position 0 when every stage is probed."""
-        self._stream = await self._model.borrow()
+        self._stream = self._stream or await self._model.borrow()
         self._started = True
         if self._probe:
             self._stream.start(self.config)
@@ -125,7 +141,7 @@ class StreamingSession:
         frames = self._mel.feed(np.zeros(n_tokens * SAMPLES_PER_TOKEN, np.float32))
         self._frames = [frames[MEL_FRAMES_PER_TOKEN - HISTORY_MEL_FRAMES : MEL_FRAMES_PER_TOKEN]]
         self._take_frames(frames[MEL_FRAMES_PER_TOKEN:])
-        return self._events(prefix.tokens, 0)
+        return self._events(prefix.choices, 0, [()] * len(prefix.choices))
 
     # -- frames to tokens ---------------------------------------------------------------------------
     def _take_frames(self, frames: NDArray[np.float32]) -> None:
@@ -147,10 +163,11 @@ class StreamingSession:
             stop = start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN
             first = self._position
             if self._probe:
-                tokens = await self._stream.advance_probed(frames[start:stop], self._probe, decode=not self.ended)
+                choices = await self._stream.advance_probed(frames[start:stop], self._probe, decode=not self.ended)
             else:
-                tokens = await self._stream.advance(frames[start:stop])
-            events += self._events(tokens, first)
+                choices = await self._stream.advance(frames[start:stop])
+            levels = levels_of(frames[start + HISTORY_MEL_FRAMES : stop]).reshape(n_tokens, -1).tolist()
+            events += self._events(choices, first, list(map(tuple, levels[: len(choices)])))
             self._position += n_tokens
             start += n_tokens * MEL_FRAMES_PER_TOKEN
             n_waiting_tokens -= n_tokens
@@ -158,13 +175,16 @@ class StreamingSession:
         self._n_waiting_frames = len(frames) - start - HISTORY_MEL_FRAMES
         return events
 
-    def _events(self, tokens: list[int], first_position: int) -> list[TokenEvent]:
+    def _events(self, choices: list[Choice], first_position: int, levels: list[tuple[float, ...]]) -> list[TokenEvent]:
         """Tokens behind the prompt, with their time; ends the session at `</s>` when asked to."""
         events = []
-        for position, token in enumerate(tokens, first_position):
+        for position, (choice, heard) in enumerate(zip(choices, levels, strict=True), first_position):
+            self._levels.append(heard)
             if position < self.config.n_prompt_tokens - 1:
                 continue
-            events.append(TokenEvent(position, token, self._input_s(frame_time_s(position, self.config))))
+            token = choice[0].token
+            time_s = self._input_s(frame_time_s(position, self.config))
+            events.append(TokenEvent(position, token, time_s, choice, self._levels[0]))
             if token == EOS_TOKEN and self.config.stop_at_eos:
                 self.ended = True
                 break

@@ -2,16 +2,17 @@
 
 The model hears mono. Channels are averaged, as the reference does, unless they cancel each other out
 (stereo wired in opposite phase): then the loudest one is taken. A constant offset, which a bad sound card
-adds and nobody hears, is taken out. Levels are left alone.
+adds and nobody hears, is taken out. Levels are left alone, but those of very quiet recordings.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxtral.config import SAMPLE_RATE
 from voxtral.errors import AudioError
 
 MIN_SAMPLES = 2
@@ -19,6 +20,7 @@ CANCELLED = 0.01  # the average has less than this share of the loudest channel'
 NOISE_PEAK = 10 ** (-66 / 20)  # below this, 16-bit sound is mostly rounding
 QUIET_PEAK = 10 ** (-37 / 20)  # from here on the demo network hears as well as at any level
 RAISED_PEAK = 10 ** (-20 / 20)
+STRETCH_S = 30.0  # half of what the page decodes of a file before anything was heard
 OFFSET = 0.1  # a mean beyond this share of the sound's own RMS is no part of the sound
 MAX_MAGNITUDE = 1e30  # beyond this, or NaN: no sound
 SAMPLES_PER_SLAB = 1 << 20  # bounds the intermediates of an hour-long file
@@ -57,28 +59,85 @@ def to_mono(sound: Sound, name: str) -> tuple[NDArray[np.float32], list[str]]:
         if energy[0] < CANCELLED * energies[loudest]:
             notices.append(f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used.")
             mono, mean, energy = channels[loudest], means[loudest:], energies[loudest:]
-    if abs(mean[0]) > OFFSET * np.sqrt(energy[0]):
-        mono = mono - np.float32(mean[0])
-    return mono, notices
+    offset = _offset(mean, energy)
+    return (mono - offset if offset else mono), notices
 
 
 def audible(samples: NDArray[np.float32], name: str) -> tuple[NDArray[np.float32], list[str]]:
     """A recording as loud as speech needs to be, and a sentence if it was raised.
 
-    Only very quiet ones are touched (a peak from -66 to -37 dBFS), and only where the whole recording is known.
+    Only very quiet ones are touched: a peak from -66 to -37 dBFS.
     """
-    peak = float(np.abs(samples).max(initial=0.0))
-    if not NOISE_PEAK <= peak < QUIET_PEAK:
-        return samples, []
-    gain = RAISED_PEAK / peak
+    peak = _peak(samples)
+    gain = _gain(peak)
+    return (samples * np.float32(gain), [_raised(name, peak, gain)]) if gain > 1 else (samples, [])
+
+
+class Levels:
+    """The same for a file that comes in blocks, and its offset: feed(samples) → what may go on, then flush().
+
+    The first 30 s that hold any sound decide, so they come together, when they are there. Where a raised recording
+    turns out to have louder parts, it is raised less from there on. notice: called with a sentence if it is raised.
+    """
+
+    def __init__(self, name: str, notice: Callable[[str], None]) -> None:
+        self._name, self._notice = name, notice
+        self._held: list[NDArray[np.float32]] = []
+        self._gain: float | None = None  # None: no sound yet
+        self._offset = np.float32(0)
+
+    @property
+    def n_held(self) -> int:
+        """Samples that came and did not go on."""
+        return sum(map(len, self._held))
+
+    def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mono samples at 16 kHz, any number."""
+        self._held.append(samples)
+        if self._gain is None and self.n_held < STRETCH_S * SAMPLE_RATE:
+            return np.zeros(0, np.float32)
+        return self.flush()
+
+    def flush(self) -> NDArray[np.float32]:
+        """What is held: the recording is over, or enough of it is there."""
+        samples = np.concatenate([np.zeros(0, np.float32), *self._held])
+        self._held.clear()
+        if len(samples) == 0:
+            return samples
+        if self._gain is None:
+            self._offset = _offset(*_mean_and_energy(samples[None]))
+        samples = samples - self._offset
+        peak = _peak(samples)
+        if self._gain is not None:
+            self._gain = max(1.0, min(self._gain, RAISED_PEAK / max(peak, NOISE_PEAK)))
+        elif peak >= NOISE_PEAK:
+            self._gain = _gain(peak)
+            if self._gain > 1:
+                self._notice(_raised(self._name, peak, self._gain))
+        return samples * np.float32(self._gain or 1)
+
+
+def _peak(samples: NDArray[np.float32]) -> float:
+    return float(np.abs(samples).max(initial=0.0))
+
+
+def _gain(peak: float) -> float:
+    return RAISED_PEAK / peak if NOISE_PEAK <= peak < QUIET_PEAK else 1.0
+
+
+def _raised(name: str, peak: float, gain: float) -> str:
     level, raised = 20 * math.log10(peak), 20 * math.log10(gain)
-    notice = f"{name}: it is very quiet (peak {level:.0f} dBFS), so it was raised by {raised:.0f} dB."
-    return samples * np.float32(gain), [notice]
+    return f"{name}: it is very quiet (peak {level:.0f} dBFS), so it was raised by {raised:.0f} dB."
 
 
 def without_bad(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """The samples with NaN, infinite and absurd ones as silence; for sound that comes live."""
     return np.where(_is_bad(samples), np.float32(0), samples)
+
+
+def _offset(mean: NDArray[np.float64], energy: NDArray[np.float64]) -> np.float32:
+    """What to take out of the first channel."""
+    return np.float32(mean[0] if abs(mean[0]) > OFFSET * np.sqrt(energy[0]) else 0)
 
 
 def _is_bad(samples: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -140,6 +140,11 @@ class TokenTextStream:
         """Begin a new text, dropping an unfinished character."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def is_inside_character(self) -> bool:
+        """Whether bytes wait for the rest of their character."""
+        return bool(self._decoder.getstate()[0])
+
     def feed(self, token_id: int) -> str:
         """The characters this token completes, often ''. Raises ModelFileError for an unknown id."""
         return self._decoder.decode(self._tekken.piece(token_id))

@@ -2,15 +2,16 @@
 
 One job at a time holds the model, in the order of arrival; audio that comes meanwhile waits and is never dropped. A
 `load` waits for its turn like a recording, then takes the place of the model before it. States: loading → ready ⇄
-listening | transcribing; failed when a model was refused, until the next `load`. What is kept on this machine is
-`library`'s, which works beside. Messages are those of `protocol`. Nothing here knows JavaScript: the browser is behind
-`Host`, tests bring their own.
+listening | transcribing; recovering where the GPU went away; failed when a model was refused, until the next `load`.
+What is kept on this machine is `library`'s, which works beside. Messages are those of `protocol`. Nothing here knows
+JavaScript: the browser is behind `Host`, tests bring their own.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 
 from voxtral.audio_file import samples_from_sound
 from voxtral.bench.report import Subject, measure
-from voxtral.config import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from voxtral.decoding import Addition
-from voxtral.errors import AudioError, ConfigError, TooSlowError, VoxtralError
+from voxtral.config import SAMPLE_RATE, StreamingConfig
+from voxtral.document import render
+from voxtral.errors import ConfigError, TooSlowError, VoxtralError
+from voxtral.held_model import HeldModel
 from voxtral.job import Job
 from voxtral.library import Library
-from voxtral.loading import Loaded, LoadingHost, Options, load
+from voxtral.loading import Loaded, LoadingHost, Options
 from voxtral.model.loader import Progress
 from voxtral.protocol import EVENTS, REQUESTS
+from voxtral.recording import Recording
 from voxtral.resample import Resampler
-from voxtral.sound import Sound, audible
-from voxtral.transcription import Transcription
+from voxtral.sound import Levels, audible
 from voxtral.wav import read_wav
 
 LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
@@ -43,14 +45,17 @@ class Host(LoadingHost, Protocol):
     def post(self, message: Message) -> None:
         """Send a message of plain values to the page."""
 
-    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> None:
-        """Call back with every audio block that arrives on a port the page sent."""
-
-    def samples(self, array: Any) -> NDArray[np.float32]:
-        """Copy a Float32Array from a message."""
+    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> Callable[[], None]:
+        """Call back with every audio block that arrives on a port the page sent; returns what ends that."""
 
     def content(self, buffer: Any) -> bytes:
         """Copy an ArrayBuffer from a message."""
+
+    def plain(self, value: Any) -> Any:
+        """Objects and arrays from a message as dicts and lists, all the way down."""
+
+    def memory(self) -> dict[str, int]:
+        """heap_bytes and loader_bytes of the `inspected` event."""
 
     def machine(self) -> dict[str, Any]:
         """What a bench says of the machine: system, cpu_threads, heap_bytes, loader_peak_bytes."""
@@ -61,6 +66,16 @@ class _Load:
     """A request for a model."""
 
     options: Message
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """A request to be ready for a recording, which is what the worker does whenever its queue is empty."""
+
+
+@dataclass(frozen=True)
+class _Recover:
+    """The GPU went away, and nobody may have needed it."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +92,11 @@ class Worker:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._library = Library(host, self._post)
-        self._loaded: Loaded | None = None
+        self._held = HeldModel(host, self._library, self._progress, self._on_lost)
         self._jobs: dict[int, Job] = {}
-        self._queue: asyncio.Queue[Job | _Bench | _Load] = asyncio.Queue()
+        self._queue: asyncio.Queue[Job | _Bench | _Load | _Prepare | _Recover] = asyncio.Queue()
         self._runner: asyncio.Task[None] | None = None
+        self._prepared_delay_ms: int | None = None  # of the recording that is expected next; None: the model's
         self.is_idle = False  # nothing is being loaded, heard or measured, or waits for that
 
     def receive(self, message: Message) -> None:
@@ -100,10 +116,24 @@ class Worker:
         if self._runner is None:
             self._runner = asyncio.ensure_future(self._run_queue())
 
-    def _on_listen(self, session: int, port: Any, sample_rate: float) -> None:
+    def _on_listen(
+        self,
+        session: int,
+        name: str,
+        port: Any,
+        sample_rate: float,
+        is_live: bool,
+        start_s: float,
+        total_s: float | None,
+        delay_ms: int | None,
+        has_second_pass: bool,
+    ) -> None:
         rate = round(sample_rate)
-        job = Job(session, "microphone", live=True, resampler=None if rate == SAMPLE_RATE else Resampler(rate))
-        self._host.listen(port, job.push)
+        resampler = None if rate == SAMPLE_RATE else Resampler(rate)
+        job = Job(session, name, is_live, _checked(delay_ms), start_s, total_s, has_second_pass, resampler=resampler)
+        if not is_live:
+            job.levels = Levels(name, lambda sentence: self._post("notice", session=session, sentence=sentence))
+        job.close = self._host.listen(port, job.push)
         self._enqueue(job)
 
     def _on_stop(self, session: int) -> None:
@@ -111,21 +141,33 @@ class Worker:
         if job := self._jobs.get(session):
             asyncio.get_event_loop().call_later(LAST_BLOCK_LIMIT_S, job.stop)
 
-    def _on_transcribe(self, session: int, name: str, bytes: Any, channels: Any, sample_rate: float | None) -> None:
-        if bytes is not None:
-            sound = read_wav(self._host.content(bytes), name)
-        else:
-            arrays = [self._host.samples(channel) for channel in channels]
-            sound = Sound(np.stack(arrays) if arrays else np.zeros((0, 0), np.float32), round(sample_rate or 0), [])
-        samples, notices = samples_from_sound(sound, name)
+    def _on_transcribe(self, session: int, name: str, bytes: Any, delay_ms: int | None) -> None:
+        delay_ms = _checked(delay_ms)
+        samples, notices = samples_from_sound(read_wav(self._host.content(bytes), name), name)
         samples, raised = audible(samples, name)
         for sentence in notices + raised:
             self._post("notice", session=session, sentence=sentence)
-        self._enqueue(Job(session, name, False, [samples], total_s=len(samples) / SAMPLE_RATE, stopped=True))
+        total_s = len(samples) / SAMPLE_RATE
+        self._enqueue(Job(session, name, False, delay_ms, total_s=total_s, samples=deque([samples]), stopped=True))
 
     def _on_cancel(self, session: int) -> None:
         if job := self._jobs.get(session):
             job.cancel()
+
+    def _on_prepare(self, delay_ms: int | None) -> None:
+        self._prepared_delay_ms = _checked(delay_ms)
+        self._queue.put_nowait(_Prepare())
+
+    def _on_render(self, id: int, document: Any, format: str, limits: Any) -> None:
+        try:
+            content, sentence = render(self._host.plain(document), format, self._host.plain(limits)), None
+        except Exception as error:
+            content, sentence = None, _sentence(error)
+        self._post("rendered", id=id, content=content, sentence=sentence)
+
+    def _on_inspect(self) -> None:
+        gpu = self._held.loaded and self._held.loaded.gpu
+        self._post("inspected", **self._host.memory(), gpu_bytes=gpu.memory.now if gpu else 0)
 
     def _on_bench(self, session: int, effort: str | None) -> None:
         self._queue.put_nowait(_Bench(session, effort))
@@ -155,23 +197,41 @@ class Worker:
         self._jobs[job.session] = job
         self._queue.put_nowait(job)
 
-    # -- loading --------------------------------------------------------------------------------
-    async def _load(self, options: Message) -> None:
-        self._let_go()
+    # -- the model ------------------------------------------------------------------------------
+    async def _load(self, fields: Message) -> None:
+        self._held.let_go()
         self._state("loading")
         try:
-            self._loaded = await load(self._host, self._library, Options.of(**options), self._progress)
+            await self._held.load(Options.of(**fields))
         except Exception as error:
-            self._state("failed")
-            self._post("refused", sentence=_sentence(error), can_insist=isinstance(error, TooSlowError))
+            self._refuse(error)
             return
-        self._post("ready", **self._loaded.facts())
+        self._tell_ready()
         self._state("ready")
 
-    def _let_go(self) -> None:
-        if self._loaded is not None:
-            self._loaded.close()
-        self._loaded = None
+    async def _recover(self) -> None:
+        """Its GPU went away while nobody needed it, or the recording that did has seen to it."""
+        if not self._held.is_lost:
+            return
+        self._state("recovering")
+        try:
+            if await self._held.load_again():
+                self._tell_ready()
+        except Exception as error:
+            self._refuse(error)
+            return
+        self._state("ready")
+
+    def _on_lost(self) -> None:
+        self._queue.put_nowait(_Recover())
+
+    def _refuse(self, error: Exception) -> None:
+        self._state("failed")
+        self._post("refused", sentence=_sentence(error), can_insist=isinstance(error, TooSlowError))
+
+    def _tell_ready(self) -> None:
+        assert self._held.loaded is not None
+        self._post("ready", **self._held.loaded.facts())
 
     def _progress(self, stage: str) -> Progress:
         """A callback that tells the page, as often as it can show it, and lets messages in."""
@@ -194,77 +254,54 @@ class Worker:
             self.is_idle = False
             if isinstance(job, _Load):
                 await self._load(job.options)
-                if self._loaded is not None:
-                    await self._recover()
-            elif self._loaded is None:
-                self._jobs.pop(job.session, None)
-                self._error(job.session, "no model is loaded; load one, then try again")
-            else:
-                await (self._bench(job) if isinstance(job, _Bench) else self._run(job))
+            elif isinstance(job, _Recover):
                 await self._recover()
+            elif isinstance(job, Job | _Bench) and self._held.loaded is None:
+                self._forget(job.session)
+                self._error(job.session, "no model is loaded; load one, then try again")
+            elif isinstance(job, _Bench):
+                await self._bench(job)
+            elif isinstance(job, Job):
+                await self._run(job)
+            if self._held.loaded is not None:
+                await self._warm_up(self._held.loaded)
             self.is_idle = self._queue.empty()
 
     async def _run(self, job: Job) -> None:
-        assert self._loaded is not None
-        transcription = Transcription(self._loaded.model, self._loaded.tekken, self._loaded.streaming)
-        if not job.cancelled:
-            self._state("listening" if job.live else "transcribing")
+        assert self._held.loaded is not None
+        streaming = _with_delay(self._held.loaded.streaming, job.delay_ms)
         try:
-            await self._transcribe(job, transcription)
+            await Recording(job, self._held, streaming, self._post, self._host.now_s).run()
         except Exception as error:
             self._error(job.session, _sentence(error))
+            if self._held.loaded is None:
+                self._refuse(error)
         finally:
-            transcription.cancel()
-            del self._jobs[job.session]
-        self._state("ready")
+            self._forget(job.session)
+        if self._held.loaded is not None:
+            self._state("ready")
 
-    async def _recover(self) -> None:
+    def _forget(self, session: int) -> None:
+        if job := self._jobs.pop(session, None):
+            job.close()
+
+    async def _warm_up(self, loaded: Loaded) -> None:
         """Hear the silence before a recording at leisure, the first time or after a long session took the place of it.
 
         Nobody waits for that to be `ready`; what fails here fails in the next session, aloud.
         """
-        assert self._loaded is not None
         if self._queue.empty():
             with contextlib.suppress(VoxtralError):
-                await self._loaded.model.warm_up(self._loaded.streaming)
-
-    async def _transcribe(self, job: Job, transcription: Transcription) -> None:
-        # A file goes through in slices of the largest chunk, so that progress and cancel come through.
-        slice_samples = transcription.chunk_tokens * SAMPLES_PER_TOKEN
-        wall_s = 0.0  # computing only: a live session mostly waits for its speaker
-        while not job.cancelled:
-            samples = job.take(slice_samples)
-            if len(samples) == 0:
-                if job.stopped:
-                    break
-                job.arrived.clear()
-                await job.arrived.wait()
-                continue
-            started = self._host.now_s()
-            self._words(job, await transcription.feed(samples))
-            wall_s += self._host.now_s() - started
-            heard_s = transcription.heard_s
-            waiting_s = job.waiting_s
-            self._post("heard", session=job.session, heard_s=heard_s, waiting_s=waiting_s, total_s=job.total_s)
-            await asyncio.sleep(0)  # let messages in
-        if job.cancelled:
-            self._post("cancelled", session=job.session)
-            return
-        if transcription.audio_s == 0:
-            raise AudioError(f"{job.name}: no sound arrived before the recording was stopped; speak, then stop")
-        started = self._host.now_s()
-        self._words(job, await transcription.finish())
-        wall_s += self._host.now_s() - started
-        self._post("done", session=job.session, result=transcription.result(job.name, wall_s).as_dict())
+                await loaded.model.warm_up(_with_delay(loaded.streaming, self._prepared_delay_ms))
 
     async def _bench(self, job: _Bench) -> None:
-        assert self._loaded is not None
+        loaded = self._held.loaded
+        assert loaded is not None
 
         async def tell(what: str) -> None:
             self._post("measuring", session=job.session, what=what)
             await asyncio.sleep(0)
 
-        loaded = self._loaded
         subject = Subject(loaded.model, loaded.tekken, loaded.streaming, loaded.times)
         try:
             report = await measure(subject, self._host.machine(), job.effort, tell)
@@ -274,11 +311,6 @@ class Worker:
         self._post("done", session=job.session, result=report)
 
     # -- events ---------------------------------------------------------------------------------
-    def _words(self, job: Job, addition: Addition) -> None:
-        if addition.text or addition.words:
-            words = [word.as_dict() for word in addition.words]
-            self._post("words", session=job.session, text=addition.text, words=words)
-
     def _state(self, state: str) -> None:
         self._post("state", state=state)
 
@@ -288,6 +320,16 @@ class Worker:
     def _post(self, kind: str, **fields: Any) -> None:
         assert tuple(fields) == EVENTS[kind], f"{kind} must carry {EVENTS[kind]}"
         self._host.post({"type": kind, **fields})
+
+
+def _checked(delay_ms: int | None) -> int | None:
+    """A delay the model allows, or None. Raises ConfigError."""
+    return None if delay_ms is None else StreamingConfig(delay_ms).delay_ms
+
+
+def _with_delay(streaming: StreamingConfig, delay_ms: int | None) -> StreamingConfig:
+    """How a recording with this delay is heard; None: as any."""
+    return streaming if delay_ms is None else replace(streaming, delay_ms=delay_ms)
 
 
 def _sentence(error: Exception) -> str:

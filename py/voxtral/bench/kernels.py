@@ -16,6 +16,7 @@ from voxtral.config import GROUP, MEL_FRAMES_PER_TOKEN
 from voxtral.model.layers import KVCache, LayerWeights, RopeTable
 from voxtral.model.stream import Stream
 from voxtral.model.voxtral import Voxtral
+from voxtral.ops.base import N_CANDIDATES
 from voxtral.ops.webgpu import WebGpuOps
 
 Q4_0_BYTES = 18 / 32  # of a weight
@@ -49,6 +50,10 @@ class KernelBench:
     def numbers(self, *values: int) -> Any:
         """A tensor of whole numbers."""
         return self._keep(self.ops.tensor(np.array(values, np.uint32), "bench"))
+
+    def choices(self) -> Any:
+        """Room for what one step of the decoder chooses."""
+        return self._keep(self.ops.zeros((1, 2 * N_CANDIDATES), "uint32", "bench"))
 
     def rope(self, head_dim: int, n_rows: int) -> RopeTable:
         rope = RopeTable(self.ops, head_dim, n_rows)
@@ -103,7 +108,7 @@ def decoder_kernels(bench: KernelBench, contexts: Sequence[int]) -> Iterator[Ker
     width, kv_width = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     heads = (config.n_heads, config.n_kv_heads)
     rope, state = bench.rope(config.head_dim, 1), bench.numbers(contexts[0], 0, 0, 0)
-    moving, tokens = bench.numbers(0, 0, 0, 0), bench.numbers(0)
+    moving, choices = bench.numbers(0, 0, 0, 0), bench.choices()
     x, q, wide = bench.noise(1, config.dim), bench.noise(1, width), bench.noise(1, config.ffn_dim)
     logits, audio = bench.noise(1, config.vocab_size), bench.noise(1, config.dim)
     table, norm = weights.token_embeddings, weights.decoder_norm
@@ -111,7 +116,7 @@ def decoder_kernels(bench: KernelBench, contexts: Sequence[int]) -> Iterator[Ker
     for context in sorted({min(context, config.window) for context in contexts}):
         yield _attention(bench, caches, q, context, kv_width, context - 1, heads, config.window)
     yield _product("head", 1, table, lambda: ops.norm_linear(x, norm, table))
-    yield Kernel("argmax", 1, lambda: ops.argmax_advance(logits, moving, tokens))
+    yield Kernel("argmax", 1, lambda: ops.argmax_advance(logits, moving, choices))
     yield Kernel("embed", 1, lambda: ops.embed(table, audio, state))
 
 

@@ -19,6 +19,7 @@ from voxtral.config import (
 )
 from voxtral.model.stream import HISTORY_MEL_FRAMES, Checkpoint, Stream
 from voxtral.model.voxtral import Voxtral
+from voxtral.readings import Choice
 from voxtral.tekken import Tekken
 from voxtral.transcription import Transcription
 
@@ -48,6 +49,10 @@ class StepBench:
     def _stand_far(self) -> None:
         self.stand_at(ENCODER_POSITION)
 
+    async def _wait(self) -> None:
+        """Until the device has nothing left to do."""
+        await self._stream.choices(1)
+
     def _step(self, stand: Callable[[], None]) -> Timed:
         return Timed([self._decode], max_repeats=MAX_STEPS, before=stand)
 
@@ -58,7 +63,7 @@ class StepBench:
         device = await self._timer.best_ms([self._step(stand) for stand in stands])
         rows = []
         for context, stand, ms in zip(CONTEXTS, stands, device, strict=True):
-            wall = await self._timer.wall_ms(Timed([self._decode] * n_steps, before=stand), self._stream.ids)
+            wall = await self._timer.wall_ms(Timed([self._decode] * n_steps, before=stand), self._wait)
             rows.append(
                 {
                     "context": context,
@@ -79,7 +84,7 @@ class StepBench:
         device = await self._timer.best_ms(timed)
         rows = []
         for (n, n_calls), one, ms in zip(sizes, timed, device, strict=True):
-            wall = await self._timer.wall_ms(one, self._stream.ids)
+            wall = await self._timer.wall_ms(one, self._wait)
             rows.append(
                 {
                     "rows": GROUP * n * n_calls,
@@ -94,7 +99,7 @@ class StepBench:
         return rows
 
     async def chunks(self) -> list[dict[str, Any]]:
-        """What listening costs: mel frames in to token ids read back, a submit each, by the wall."""
+        """What listening costs: mel frames in to tokens read back, a submit each, by the wall."""
         rows = []
         for n in self._stream.chunk_tokens:
             ms = await self._chunk_ms(n)
@@ -106,7 +111,7 @@ class StepBench:
 
         async def run() -> float:
             self._stand_near()
-            await self._stream.ids()
+            await self._wait()
             return await elapsed_ms(lambda: self._stream.advance(mel))
 
         return await self._timer.median(run)
@@ -124,18 +129,18 @@ class StepBench:
 
         async def active() -> float:
             self._stand_near()
-            await self._stream.ids()
-            running: ActiveTime[list[int]] = ActiveTime(self._stream.advance(mel))
+            await self._wait()
+            running: ActiveTime[list[Choice]] = ActiveTime(self._stream.advance(mel))
             await running
             return running.ms if running.n_waits else math.nan
 
         async def submit() -> float:
             self._stand_near()
-            await self._stream.ids()
+            await self._wait()
             started = time.perf_counter()
             self._ops.submit(programs)
             spent_ms = (time.perf_counter() - started) * 1000
-            await self._stream.ids()
+            await self._wait()
             return spent_ms
 
         active_ms, submit_ms = await self._timer.median(active), await self._timer.median(submit)

@@ -52,13 +52,13 @@ class BrowserDevice:
         self._push_scope = device.pushErrorScope.bind(device)
         self._pop_scope = device.popErrorScope.bind(device)
         self._failure: DeviceError | None = None
+        self._is_destroyed = False  # by us
         self._on_lost: Callable[[DeviceError], None] | None = None
         self._watch = asyncio.ensure_future(self._watch_lost())
         self._error_handler = create_proxy(self._on_error)
         device.addEventListener("uncapturederror", self._error_handler)
 
     def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
-        """Call back once when the device is lost or reports an error nobody waits for: results are worthless then."""
         self._on_lost = callback
         if self._failure is not None:
             callback(self._failure)
@@ -188,6 +188,7 @@ class BrowserDevice:
         return milliseconds
 
     def destroy(self) -> None:
+        self._is_destroyed = True
         self.memory.now = 0
         self._device.removeEventListener("uncapturederror", self._error_handler)
         self._error_handler.destroy()
@@ -208,8 +209,8 @@ class BrowserDevice:
 
     async def _watch_lost(self) -> None:
         lost = await self._device.lost
-        if lost.reason != "destroyed":  # that is us
-            self._fail(f"the GPU went away ({lost.message or lost.reason}); reload the page to start again")
+        if not self._is_destroyed:
+            self._fail(f"the GPU went away ({lost.message or lost.reason}); try again, or reload the page")
 
     def _on_error(self, event: Any) -> None:
         event.preventDefault()  # or the console would say it too

@@ -14,7 +14,7 @@ from voxtral.browser.disk import export, open_disk
 from voxtral.browser.files import ChosenFiles
 from voxtral.browser.http import FetchTransport, HttpSource, fetch_bytes
 from voxtral.browser.locks import model_lock
-from voxtral.browser.values import Port, heap_bytes, now_ms, to_bytes, to_float32
+from voxtral.browser.values import Port, heap_bytes, now_ms, to_bytes, to_float32, to_plain
 from voxtral.gpu.device import Device
 from voxtral.shards import ByteSource
 from voxtral.storage import Disk
@@ -26,18 +26,21 @@ class BrowserHost:
 
     def __init__(self, page: Port, replay: Any) -> None:
         self._page, self._replay = page, replay
-        self._ports: list[Port] = []  # a port nobody holds is closed
+        self._ports: set[Port] = set()  # a port nobody holds is closed
 
     def post(self, message: Mapping[str, Any]) -> None:
         self._page.post(message)
 
-    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> None:
+    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> Callable[[], None]:
         listening = Port(port)
         listening.listen(lambda block: on_samples(to_float32(block)))
-        self._ports.append(listening)
+        self._ports.add(listening)
 
-    def samples(self, array: Any) -> NDArray[np.float32]:
-        return to_float32(array)
+        def end() -> None:
+            listening.close()
+            self._ports.discard(listening)
+
+        return end
 
     def content(self, buffer: Any) -> bytes:
         return to_bytes(buffer)
@@ -65,6 +68,12 @@ class BrowserHost:
 
     async def open_gpu(self) -> Device:
         return await open_browser(self._replay)
+
+    def plain(self, value: Any) -> Any:
+        return to_plain(value)
+
+    def memory(self) -> dict[str, int]:
+        return {"heap_bytes": heap_bytes(), "loader_bytes": loader_buffers.now}
 
     def machine(self) -> dict[str, Any]:
         return {

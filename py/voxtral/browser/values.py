@@ -29,12 +29,23 @@ class Port:
         self._handler = create_proxy(lambda event: callback(from_message(event.data)))
         self._target.onmessage = self._handler
 
+    def close(self) -> None:
+        """Of a MessagePort: nothing comes any more, and nothing of it is kept."""
+        self._target.onmessage = jsnull
+        self._target.close()
+        self._handler.destroy()
+
 
 def from_message(data: Any) -> Any:
     """A message's data for Python: plain objects become dicts (one level), null becomes None."""
     if isinstance(data, JsProxy) and data.constructor.name == "Object":
         return {name: None if value is jsnull else value for name, value in js.Object.entries(data)}
     return None if data is jsnull else data
+
+
+def to_plain(value: Any) -> Any:
+    """Objects and arrays as dicts and lists, all the way down; null becomes None."""
+    return _without_nulls(value.to_py() if isinstance(value, JsProxy) else value)
 
 
 def to_float32(array: Any) -> NDArray[np.float32]:
@@ -77,3 +88,11 @@ def _with_nulls(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_nulls(item) for item in value]
     return jsnull if value is None else value
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return None if value is jsnull else value

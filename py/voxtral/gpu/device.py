@@ -8,7 +8,7 @@ A Tape is an immutable list of dispatches in the device's own form, made once an
 `submit` runs tapes in order inside one compute pass of one command buffer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -95,6 +95,9 @@ class Device(Protocol):
     info: AdapterInfo
     limits: Limits
     memory: MemoryUse
+
+    def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
+        """Call back once when the device is lost or reports an error nobody waits for: results are worthless then."""
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
         """A zero-filled buffer (storage, or uniform) that can be copied from and to; n_bytes is a multiple of 4.

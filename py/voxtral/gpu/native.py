@@ -7,7 +7,7 @@ also runs in a browser.
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -57,6 +57,9 @@ class NativeDevice:
         self.limits = limits
         self.memory = MemoryUse()
         self._device = device
+
+    def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
+        """Nothing calls back: what a lost device is asked for raises, and no program here goes on after that."""
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
         require_room(self, n_bytes, label)

@@ -3,7 +3,7 @@
 Buffers do hold what is written and copied, so `read` answers; dispatches leave no trace but their record.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,9 @@ class RecordingDevice:
     destroyed: bool = False
     room_bytes: int | None = None
     refusal: DeviceError | None = None
+
+    def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
+        """This one never goes away."""
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> RecordedBuffer:
         require_room(self, n_bytes, label)

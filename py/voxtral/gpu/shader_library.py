@@ -36,8 +36,8 @@ class Kernel:
 KERNELS = {
     "ada_norm_weight": Kernel(("grid",), (READ, READ, WRITE, UNIFORM)),
     "advance_encoder": Kernel((), (WRITE, WRITE, UNIFORM)),
-    "argmax_advance": Kernel(("argmax_tree",), (READ, WRITE, WRITE, UNIFORM)),
-    "argmax_part": Kernel(("grid", "argmax_tree"), (READ, WRITE, UNIFORM)),
+    "argmax_advance": Kernel(("best_four",), (READ, WRITE, WRITE, UNIFORM)),
+    "argmax_part": Kernel(("grid", "best_four"), (READ, WRITE, UNIFORM)),
     "attention": Kernel(("kv_load", "attention_span"), (READ, READ, READ, WRITE, WRITE)),
     "attention_reduce": Kernel(("attention_span",), (READ, READ, READ, WRITE)),
     "attention_serial": Kernel(("grid", "kv_load"), (READ, READ, READ, WRITE, UNIFORM)),

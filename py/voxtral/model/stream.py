@@ -1,9 +1,9 @@
 """The device side of one session: caches, positions, and the programs that advance them.
 
 A stream takes mel frames and gives token ids. Per chunk of n tokens it submits one encoder program
-(conv stem, layers, adapter: n audio embeddings) and n runs of the decoder program; only the ids come
-back. The conv stem keeps no state: position p sees mel frames 8p - 3 … 8p + 7, so each chunk brings
-three frames of history with it.
+(conv stem, layers, adapter: n audio embeddings) and n runs of the decoder program; only the ids of the
+likeliest tokens and their probabilities come back. The conv stem keeps no state: position p sees mel
+frames 8p - 3 … 8p + 7, so each chunk brings three frames of history with it.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ from voxtral.config import (
 )
 from voxtral.model.layers import AnyOps, KVCache, RopeTable, apply_layer
 from voxtral.model.loader import ModelWeights, Progress
-from voxtral.ops.base import DecoderState
+from voxtral.ops.base import N_CANDIDATES, DecoderState
+from voxtral.readings import Candidate, Choice
 
 HISTORY_MEL_FRAMES = 3
 LARGEST_COPY_BYTES = 16 << 20  # of a checkpoint; the 4B model has no room for the 87 MB of its own
@@ -47,7 +48,7 @@ class Prefix:
     delay_tokens: int
     left_pad_tokens: int
     checkpoint: Checkpoint
-    tokens: list[int]  # one for each position
+    choices: list[Choice]  # one for each position
 
 
 class Stream:
@@ -76,7 +77,7 @@ class Stream:
         self._state = ops.zeros((len(DecoderState),), "uint32", "decoder state")
         self._mel = ops.zeros((HISTORY_MEL_FRAMES + max_tokens * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), label="mel")
         self._audio = ops.zeros((max_tokens, decoder.dim), label="audio embeddings")
-        self._tokens = ops.zeros((max_tokens,), "uint32", "tokens")
+        self._choices = ops.zeros((max_tokens, 2 * N_CANDIDATES), "uint32", "choices")
         self._delay = ops.zeros((1, decoder.dim), label="delay embedding")
         self._ffn_norms = [ops.zeros((decoder.dim,), label=f"ffn norm {i}") for i in range(decoder.n_layers)]
         self._conditioned_delay = -1
@@ -167,25 +168,29 @@ class Stream:
         self._ops.write(self._state, np.array([position, last_token, streaming.n_prompt_tokens, 0], np.uint32))
 
     # -- advancing ------------------------------------------------------------------------------
-    async def advance(self, mel: NDArray[np.float32]) -> list[int]:
-        """Token ids of the next n positions, n in chunk_tokens.
+    async def advance(self, mel: NDArray[np.float32]) -> list[Choice]:
+        """The tokens chosen at the next n positions, and what else was likely there; n in chunk_tokens.
 
         mel: float32 [3 + 8 n, 128], the chunk's frames after three frames of history (0.0 before the
-        stream's start). Prompt positions give ids too: what the network would have said there.
+        stream's start). Prompt positions give tokens too: what the network would have said there.
         """
         n_tokens = self._take(mel)
         self._ops.submit([self._encode[n_tokens], *[self._decode] * n_tokens])
-        return await self._last_ids(n_tokens)
+        return await self.choices(n_tokens)
 
     def encode(self, mel: NDArray[np.float32]) -> None:
         """The encoder's half of `advance`, where the decoder's rows are there already."""
         self._ops.submit([self._encode[self._take(mel)]])
 
-    async def ids(self) -> list[int]:
-        """The ring of the last ids, that of position p in slot p % chunk_tokens[0]; waits for the device."""
-        return [int(token) for token in await self._ops.read(self._tokens)]
+    async def choices(self, n: int) -> list[Choice]:
+        """Those of the last n positions, n up to chunk_tokens[0]; waits for the device."""
+        ring = await self._ops.read(self._choices)
+        rows = ring[np.arange(self.position - n, self.position) % len(ring)]
+        ids = rows[:, :N_CANDIDATES].tolist()
+        probabilities = np.exp(rows[:, N_CANDIDATES:].view(np.float32)).tolist()
+        return [tuple(map(Candidate, *row)) for row in zip(ids, probabilities, strict=True)]
 
-    async def advance_probed(self, mel: NDArray[np.float32], probe: Probe, decode: bool) -> list[int]:
+    async def advance_probed(self, mel: NDArray[np.float32], probe: Probe, decode: bool) -> list[Choice]:
         """Like `advance`, reporting conv2, enc_out, audio_embeds and, if it decodes, each position's logits."""
         n_tokens = self._take(mel)
         if n_tokens not in self._stem:
@@ -199,11 +204,7 @@ class Stream:
         for _ in range(n_tokens):
             self._ops.submit([self._decode])
             probe("logits", await self._ops.read(self._ops.outputs(self._decode)))
-        return await self._last_ids(n_tokens)
-
-    async def _last_ids(self, n: int) -> list[int]:
-        ids = await self.ids()
-        return [ids[p % self.chunk_tokens[0]] for p in range(self.position - n, self.position)]
+        return await self.choices(n_tokens)
 
     def _take(self, mel: NDArray[np.float32]) -> int:
         """Hand a chunk's frames and angles to the device and move on; returns its number of tokens."""
@@ -249,7 +250,7 @@ class Stream:
             heads = (config.n_heads, config.n_kv_heads, config.window)
             apply_layer(ops, layer, x, cache, self._decoder_rope, self._state, *heads, ffn_norm)
         logits = ops.norm_linear(x, weights.decoder_norm, weights.token_embeddings)
-        ops.argmax_advance(logits, self._state, self._tokens)
+        ops.argmax_advance(logits, self._state, self._choices)
         return logits
 
     def _condition_program(self) -> None:

@@ -8,6 +8,8 @@ encoder's slots, and only that half is computed again.
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from voxtral.model.layers import AnyOps
 from voxtral.model.loader import ModelWeights, Progress, load_weights, read_header
 from voxtral.model.memory import MemoryNeed
 from voxtral.model.stream import HISTORY_MEL_FRAMES, Prefix, Stream, cache_dtype
+from voxtral.readings import Choice
 from voxtral.shards import ShardedCursor
 
 
@@ -31,9 +34,11 @@ class Voxtral:
         self.replaced = replaced  # kernels that compute nonsense here, a sentence each
         self.config = config
         self.metadata = index.metadata
+        self._index = index
         self.n_parameters = sum(math.prod(info.shape) for info in index.tensors.values())
         self.weights = weights
         self._idle: list[Stream] = []
+        self._remembering: dict[int, Voxtral] = {}  # by how many tokens
 
     @classmethod
     async def load(cls, ops: AnyOps, source: ShardedCursor, progress: Progress | None = None) -> "Voxtral":
@@ -51,6 +56,14 @@ class Voxtral:
                 raise group.exceptions[0] from None
             ops.end_of_filling()
         return cls(ops, config, weights.result(), index, replaced.result())
+
+    def remembering(self, n_tokens: int) -> "Voxtral":
+        """The same network, on the same weights, whose streams look back on n_tokens at most, and take less memory."""
+        if n_tokens not in self._remembering:
+            decoder = self.config.decoder
+            config = replace(self.config, decoder=replace(decoder, window=min(n_tokens, decoder.window)))
+            self._remembering[n_tokens] = Voxtral(self.ops, config, self.weights, self._index, self.replaced)
+        return self._remembering[n_tokens]
 
     async def borrow(self, on_programs: Progress | None = None, on_memory: Progress | None = None) -> Stream:
         """A stream for one session; the first use allocates rings and compiles kernels.
@@ -85,33 +98,47 @@ class Voxtral:
 
     async def prefix(self, stream: Stream, streaming: StreamingConfig) -> Prefix:
         """Bring `stream` behind the silent prefix of this delay and padding; computes what is not there any more."""
+        async for _ in self.approach(stream, streaming):
+            await asyncio.sleep(0)  # a CPU takes seconds for it all, and others have their turn meanwhile
+        assert stream.prefix is not None
+        return stream.prefix
+
+    async def approach(
+        self, stream: Stream, streaming: StreamingConfig, n_tokens: int | None = None
+    ) -> AsyncIterator[None]:
+        """`prefix` in steps of up to n_tokens of silence, None: as many as the device takes; may be left halfway."""
         key = (streaming.delay_tokens, streaming.left_pad_tokens)
         known = stream.prefix
         if known and (known.delay_tokens, known.left_pad_tokens) == key and stream.keeps_decoder_rows(known.checkpoint):
             if not stream.keeps_encoder_rows(known.checkpoint):
                 stream.restart_encoder(streaming)
-                await self._hear_silence(stream, streaming, decode=False)
+                stream.prefix = None  # until its rows are there again
+                async for _ in self._hear_silence(stream, streaming, n_tokens, decode=False):
+                    yield
+                stream.prefix = known
             stream.resume(known.checkpoint, streaming)
-            return known
+            return
         stream.start(streaming)
-        tokens = await self._hear_silence(stream, streaming)
-        prefix = Prefix(*key, stream.checkpoint(tokens[-1]), tokens)
-        stream.remember(prefix)
-        return prefix
+        choices: list[Choice] = []
+        async for said in self._hear_silence(stream, streaming, n_tokens):
+            choices += said
+            yield
+        stream.remember(Prefix(*key, stream.checkpoint(choices[-1][0].token), choices))
 
-    async def _hear_silence(self, stream: Stream, streaming: StreamingConfig, decode: bool = True) -> list[int]:
-        """Advance over the silent prefix, if not by the encoder alone; returns its ids."""
+    async def _hear_silence(
+        self, stream: Stream, streaming: StreamingConfig, limit: int | None, decode: bool = True
+    ) -> AsyncIterator[list[Choice]]:
+        """Advance over the silent prefix, if not by the encoder alone, by up to `limit` tokens; what is said there."""
         n_silent = streaming.n_silent_tokens
         silence = log_mel(np.zeros(n_silent * SAMPLES_PER_TOKEN, np.float32))
         mel = np.concatenate([np.zeros((HISTORY_MEL_FRAMES, N_MEL_BINS), np.float32), silence])
-        tokens: list[int] = []
         while stream.position < n_silent:
-            n_tokens = next(n for n in stream.chunk_tokens if n <= n_silent - stream.position)
+            n_left = min(n_silent - stream.position, limit or n_silent)
+            n_tokens = next(n for n in stream.chunk_tokens if n <= n_left)
             start = stream.position * MEL_FRAMES_PER_TOKEN
             chunk = mel[start : start + HISTORY_MEL_FRAMES + n_tokens * MEL_FRAMES_PER_TOKEN]
             if decode:
-                tokens += await stream.advance(chunk)
+                yield await stream.advance(chunk)
             else:
                 stream.encode(chunk)
-            await asyncio.sleep(0)  # a CPU takes seconds for it all, and others have their turn meanwhile
-        return tokens
+                yield []

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from voxtral.shards import Piece
 
 FILL_BYTES = 16 << 20  # most that `fill` takes
+N_CANDIDATES = 4  # tokens that a step tells about
+NO_TOKEN = 0xFFFF_FFFF
 
 T = TypeVar("T")  # tensor
 W = TypeVar("W")  # quantised matrix
@@ -173,9 +175,11 @@ class Ops(Protocol, Generic[T, W, P]):
         """Decoder input [1, dim]: audio[state.AUDIO_ROW] + table[token], where token is `<s>` at position
         0, STREAMING_PAD while position < n_prompt, and state.TOKEN afterwards."""
 
-    def argmax_advance(self, logits: T, state: T, tokens: T) -> None:
-        """Greedy choice over logits [1, V], lowest index on ties: store the id in state.TOKEN and in
-        tokens[position % len(tokens)], then POSITION += 1 and AUDIO_ROW += 1."""
+    def argmax_advance(self, logits: T, state: T, choices: T) -> None:
+        """Greedy choice over logits [1, V]: store the N_CANDIDATES largest, the lowest index first on ties, in row
+        position % len(choices) of the uint32 ring [n, 2 * N_CANDIDATES], ids, then bits of float32 log-probabilities
+        among all V (NO_TOKEN and -1e30 where V is less); the first id in state.TOKEN; then POSITION += 1 and
+        AUDIO_ROW += 1."""
 
     def advance_encoder(self, position: T, n_rows: int, state: T) -> None:
         """position[0] += n_rows, and the decoder's AUDIO_ROW = 0: a new chunk of audio lies ready."""

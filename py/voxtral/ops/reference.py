@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
-from voxtral.ops.base import DecoderState, Fill
+from voxtral.ops.base import N_CANDIDATES, NO_TOKEN, DecoderState, Fill
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise
 from voxtral.shards import Piece, cut_out
 
@@ -192,10 +192,17 @@ class ReferenceOps:
         x: Floats = (audio[row] + table[token])[None]
         return x
 
-    def argmax_advance(self, logits: Floats, state: Tensor, tokens: Tensor) -> None:
-        token = int(np.argmax(logits))
-        tokens[int(state[DecoderState.POSITION]) % len(tokens)] = token
-        state[DecoderState.TOKEN] = token
+    def argmax_advance(self, logits: Floats, state: Tensor, choices: Tensor) -> None:
+        values = logits[0]
+        n = min(N_CANDIDATES, len(values))
+        largest = np.flatnonzero(values >= np.partition(values, -n)[-n])  # more than n, if there are ties
+        ids = largest[np.argsort(-values[largest], kind="stable")][:n]
+        best = values[ids[0]]
+        log_sum = math.log(np.sum(np.exp(values - best), dtype=np.float64))
+        choice = choices[int(state[DecoderState.POSITION]) % len(choices)]
+        choice[:N_CANDIDATES], choice[N_CANDIDATES:] = NO_TOKEN, np.float32(-1e30).view(np.uint32)
+        choice[:n], choice[N_CANDIDATES:][:n] = ids, (values[ids] - best - log_sum).astype(np.float32).view(np.uint32)
+        state[DecoderState.TOKEN] = ids[0]
         state[DecoderState.POSITION] += 1
         state[DecoderState.AUDIO_ROW] += 1
 

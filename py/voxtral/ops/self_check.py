@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voxtral.config import ModelConfig
 from voxtral.errors import DeviceError
 from voxtral.gpu.device import Device
-from voxtral.ops.base import DecoderState, Fill, Ops
+from voxtral.ops.base import N_CANDIDATES, DecoderState, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.quant import WEIGHTS_PER_BLOCK
 from voxtral.shards import Piece
@@ -218,20 +218,22 @@ async def _state(bench: _Bench, dim: int) -> Results:
     ops = bench.ops
     table, audio, norm = await bench.matrix(N_OUTPUTS, dim), bench.floats(2, dim), bench.floats(dim)
     logits = bench.floats(1, N_OUTPUTS)
-    state, tokens, position = bench.integers(*[0] * len(DecoderState)), bench.integers(0, 0), bench.integers(0)
+    state, position = bench.integers(*[0] * len(DecoderState)), bench.integers(0)
+    choices = bench.keep(ops.zeros((2, 2 * N_CANDIDATES), "uint32"))
     delay, weight = bench.floats(1, dim), bench.keep(ops.zeros((dim,)))
     counters = bench.keep(ops.zeros((len(DecoderState),), "uint32"))
 
     def step() -> Any:
         ops.ada_norm_weight(norm, delay, weight)
         x = ops.embed(table, audio, state)
-        ops.argmax_advance(logits, state, tokens)
+        ops.argmax_advance(logits, state, choices)
         ops.advance_encoder(position, 4, counters)
         return ops.rms_norm(x, weight)
 
     x = await bench.result(step)
     y = await bench.result(step)
-    return [x, y, *[await ops.read(tensor) for tensor in (state, tokens, position)]]
+    ids, log_probabilities = np.split(await ops.read(choices), 2, axis=1)
+    return [x, y, ids, log_probabilities.view(np.float32), await ops.read(state), await ops.read(position)]
 
 
 async def _products(bench: _Bench, w: Widths) -> Results:

@@ -17,7 +17,7 @@ from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_gr
 from voxtral.gpu.device import Device
 from voxtral.gpu.shader_library import ShaderLibrary, traits_of
 from voxtral.gpu.tensor import BYTES_PER_ELEMENT, Matrix, MatrixPart, Memory, Tensor
-from voxtral.ops.base import FILL_BYTES, Fill
+from voxtral.ops.base import FILL_BYTES, N_CANDIDATES, Fill
 from voxtral.ops.products import ELEMENT_WG, MATVEC_OUTPUTS, Product, form_of, launches, team_shape
 from voxtral.ops.self_check import self_check
 from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
@@ -349,12 +349,13 @@ class WebGpuOps:
             )
         return y
 
-    def argmax_advance(self, logits: Tensor, state: Tensor, tokens: Tensor) -> None:
+    def argmax_advance(self, logits: Tensor, state: Tensor, choices: Tensor) -> None:
+        _require(choices.shape[1] == 2 * N_CANDIDATES, "argmax_advance", logits, choices)
         n_logits = logits.shape[1]
         n_parts = math.ceil(n_logits / ARGMAX_SHARE)
-        parts = self._record.scratch((n_parts, 2), "argmax parts")
+        parts = self._record.scratch((n_parts, ARGMAX_PART_WORDS), "argmax parts")
         self._record.dispatch("argmax_part", (logits, parts), (n_logits,), fold_grid(n_parts), SHARE=ARGMAX_SHARE)
-        self._record.dispatch("argmax_advance", (parts, state, tokens), (n_parts, tokens.shape[0]), (1, 1, 1))
+        self._record.dispatch("argmax_advance", (parts, state, choices), (n_parts, choices.shape[0]), (1, 1, 1))
 
     def advance_encoder(self, position: Tensor, n_rows: int, state: Tensor) -> None:
         self._record.dispatch("advance_encoder", (position, state), (n_rows,), (1, 1, 1))
