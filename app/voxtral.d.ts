@@ -174,7 +174,7 @@ export class VoxtralStream {
   readonly state: StreamState;
   /** All text so far, that of the words and then `pending`. */
   readonly text: string;
-  /** The words so far that are complete. */
+  /** The words so far that are complete; the array grows. */
   readonly words: readonly Word[];
   /** Text after the last complete word, the beginning of one or more. */
   readonly pending: string;

@@ -164,13 +164,13 @@ class RunningTranscript {
 
   append(text, words) {
     this.text += text;
-    this.words = [...this.words, ...words];
+    this.words.push(...words);
     this.#complete += joined(words, this.#complete);
   }
 
   revise(first, nReplaced, words, reason) {
     const rest = reason === "restart" ? "" : this.pending;
-    this.words = this.words.toSpliced(first, nReplaced, ...words);
+    this.words.splice(first, nReplaced, ...words);
     this.#complete = joined(this.words, "");
     this.text = this.#complete + rest;
   }

@@ -18,7 +18,7 @@ SPY = """
     const { getUserMedia } = navigator.mediaDevices;
     navigator.mediaDevices.getUserMedia = (constraints) => {
         wanted.push(constraints.audio.deviceId ?? null);
-        return getUserMedia.call(navigator.mediaDevices, constraints);
+        return (window.stream = getUserMedia.call(navigator.mediaDevices, constraints));
     };
     navigator.mediaDevices.getDisplayMedia = async () => { throw new DOMException("no", "NotAllowedError"); };
 """
@@ -315,6 +315,18 @@ def test_the_sound_of_a_tab_is_one_press_and_a_refusal_one_sentence(director: Di
     page = be_ready(director)
     page.get_by_role("button", name="Tab sound").click()
     expect(page.get_by_text("Nothing was shared; choose a tab")).to_be_visible()
+    expect(page.get_by_role("button", name="Speak")).to_be_enabled()
+
+
+def test_a_microphone_that_goes_away_ends_the_recording_and_keeps_its_words(director: Director) -> None:
+    director.page.add_init_script(SPY)
+    page = listen(director, "ready")
+    entry = page.locator(".entry")
+    expect(entry).to_contain_text("one four")
+    page.evaluate("async () => (await stream).getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    expect(entry).to_have_attribute("data-status", "done")
+    expect(entry).to_contain_text("The source of the sound went away; this is what was heard until then.")
+    expect(entry.locator(".text")).to_have_text(re.compile("^one four.* nine$"))  # the last word needs a flush
     expect(page.get_by_role("button", name="Speak")).to_be_enabled()
 
 
