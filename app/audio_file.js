@@ -6,7 +6,7 @@
 
 import { Mixer } from "./mixer.js";
 import { Recorder } from "./recorder.js";
-import { SAMPLE_RATE } from "./resampler.js";
+import { Resampler, SAMPLE_RATE } from "./resampler.js";
 import { runtimeFile } from "./runtime_files.js";
 import { startWorker } from "./workers.js";
 
@@ -31,14 +31,37 @@ export async function openAudioFile(file, onNotice) {
   return { bytes: await read(file) };
 }
 
+/**
+ * All of a File as a Float32Array, mono at 16 kHz, for who needs it before the engine does. onShare(share): how much of
+ * it is decoded, where that is known. Rejects as openAudioFile.
+ */
+export async function samplesOf(file, onShare = () => {}) {
+  const { port, sampleRate, totalS, heard, close } = await decodeInPieces(file, () => {});
+  heard(Infinity);
+  const resampler = new Resampler(sampleRate);
+  const ended = Promise.withResolvers();
+  const parts = [];
+  let nDecoded = 0;
+  port.onmessage = ({ data }) => {
+    nDecoded += data.length;
+    if (totalS) onShare(Math.min(1, nDecoded / sampleRate / totalS));
+    parts.push(data.length ? resampler.feed(data) : resampler.flush());
+    if (data.length === 0) ended.resolve();
+  };
+  await ended.promise;
+  await close();
+  const samples = new Float32Array(parts.reduce((n, { length }) => n + length, 0));
+  parts.reduce((at, part) => (samples.set(part, at), at + part.length), 0);
+  return samples;
+}
+
 /** Records a WAV file that the engine reads by itself, if it can be decoded here, too. */
 export async function keepSound(file, recordingId) {
   const source = await decodeByLibrary(file, () => {}).catch(() => null);
   if (!source) return;
   const recorder = new Recorder(recordingId, source, () => {});
-  source.heard(Infinity);
-  await recorder.ended;
-  await recorder.close();
+  source.heard(Infinity); // nobody else hears it
+  await recorder.closeAtEnd();
   await source.close();
 }
 

@@ -5,14 +5,13 @@
  */
 
 import { createBenchView } from "./bench_view.js";
+import { sendLetter } from "./letters.js";
 import { measureLive } from "./live_latency.js";
-
-const ADDRESS_OF_REPORTS = "report";
 
 /** Runs it once. Failures end as one sentence on the page. */
 export async function showBench(voxtral) {
   const query = new URLSearchParams(location.search);
-  const post = query.has("report") ? postToServer : async () => {};
+  const post = query.has("report") ? sendLetter : async () => {};
   const view = createBenchView();
   const say = (line) => {
     view.addLine(line);
@@ -32,7 +31,3 @@ export async function showBench(voxtral) {
     await post({ error: error.message });
   }
 }
-
-/** A server that is gone must not spoil the page's own report. */
-const postToServer = (message) =>
-  fetch(ADDRESS_OF_REPORTS, { method: "POST", body: JSON.stringify(message) }).catch(() => {});

@@ -1,5 +1,7 @@
 /** Shows a bench and its report: the only file of the bench that touches elements. */
 
+import { make } from "./elements.js";
+
 const HEADINGS = {
   us: "µs", gb_per_s: "GB/s", percent_of_copy: "% of copy", tflop_per_s: "TFLOP/s", device_ms: "device ms",
   wall_ms: "wall ms", wall_ms_per_token: "wall ms/token", steps_at_once: "steps at once",
@@ -105,12 +107,6 @@ function table(caption, rows, columns) {
     make("tbody", {}, rows.map((row) => make("tr", {}, cells(row)))),
   ]);
   return make("div", { className: "table", tabIndex: 0 }, [element]);
-}
-
-function make(name, properties = {}, children = []) {
-  const element = Object.assign(document.createElement(name), properties);
-  element.append(...children);
-  return element;
 }
 
 /** Numbers with their thousands apart; absent ones as nothing. */

@@ -3,6 +3,7 @@
 import { clock, percent } from "./amounts.js";
 import { chosenMicrophone } from "./dock.js";
 import { $, reconcile, setText } from "./elements.js";
+import { nameOf } from "./server_address.js";
 
 const SPEAK_LABELS = { opening: "Opening", listening: "Stop", stopping: "Finishing" };
 const QUIETEST_DBFS = -60; // the meter's left end
@@ -27,23 +28,25 @@ export function createDockView(actions) {
   };
 }
 
-function drawButtons({ phase, transcript: { live, entries }, dock }) {
+function drawButtons({ phase, servers, transcript: { live, entries }, dock }) {
   const isBusy = entries.some((entry) => entry !== live?.entry && ["waiting", "running"].includes(entry.status));
-  const canListen = phase === "ready" && !isBusy && !live;
+  const isReady = phase === "ready" || servers.used !== null;
+  const isGone = phase === "failed" && !servers.used;
+  const canListen = isReady && !isBusy && !live;
   const speak = $("speak");
   speak.disabled = live ? live.phase !== "listening" : !canListen;
-  speak.title = phase === "ready" && !live && isBusy ? "When the files are done" : "";
+  speak.title = isReady && !live && isBusy ? "When the files are done" : "";
   speak.classList.toggle("is-live", live !== null);
   setText(speak.querySelector(".label"), SPEAK_LABELS[live?.phase] ?? "Speak");
-  $("hear-tab").hidden = !dock.canHearTab || phase === "failed";
+  $("hear-tab").hidden = !dock.canHearTab || isGone;
   $("hear-tab").disabled = !canListen;
   $("live").hidden = !live;
-  $("files").hidden = phase === "failed";
+  $("files").hidden = isGone;
   document.body.classList.toggle("is-live", live !== null);
 }
 
-function drawInputs({ phase, transcript: { live }, dock, settings, delayMs }) {
-  $("inputs").hidden = phase === "failed";
+function drawInputs({ phase, transcript: { live }, servers, dock, settings, delayMs }) {
+  $("inputs").classList.toggle("is-gone", phase === "failed" && !servers.used);
   const select = $("device");
   const wanted = [{ deviceId: "", label: "Default microphone" }, ...dock.microphones];
   const isSame = wanted.length === select.options.length && wanted.every(({ label }, i) => select.options[i].text === label);
@@ -51,18 +54,20 @@ function drawInputs({ phase, transcript: { live }, dock, settings, delayMs }) {
   const value = chosenMicrophone(dock.microphones, settings)?.deviceId ?? "";
   if (select.value !== value) select.value = value;
   select.disabled = live !== null;
+  $("delay-now").hidden = servers.used !== null && !servers.used.hasWords; // others have one delay
   setText($("delay-now"), `${delayMs} ms behind the voice${settings.hasSecondPass ? ", then a second pass" : ""}`);
 }
 
-function drawLive({ transcript: { live }, dock, hasOtherThanDemo, phase, stages }) {
-  const isRecovering = dock.recovery !== null && phase !== "failed";
+function drawLive({ transcript: { live }, servers, dock, hasOtherThanDemo, phase, stages }) {
+  const isRecovering = dock.recovery !== null && (phase !== "failed" || servers.used !== null);
   $("recovery").hidden = !isRecovering;
-  setText($("recovery").querySelector(".sentence"), isRecovering ? dock.recovery + share(stages) : "");
+  setText($("recovery").querySelector(".sentence"), isRecovering ? dock.recovery + (servers.used ? "" : share(stages)) : "");
 
   const now = performance.now() / 1000;
   const lag = live && dock.lag?.at(now, live.phase === "listening" && !isRecovering);
   $("behind").hidden = !lag?.isHopeless || isRecovering;
-  if (!$("behind").hidden) drawHopeless(lag, live, hasOtherThanDemo);
+  const hearer = live?.entry.options.server ? nameOf(live.entry.options.server.address) : "This machine";
+  if (!$("behind").hidden) drawHopeless(lag, live, hearer, hasOtherThanDemo && !servers.used);
   else setText($("behind").querySelector(".sentence"), "");
 
   const sound = dock.isMute ? MUTE : dock.isClipped ? CLIPPED : "";
@@ -81,12 +86,12 @@ function drawLive({ transcript: { live }, dock, hasOtherThanDemo, phase, stages 
 }
 
 /** The numbers in it change slowly: a screen reader says it again with each change. */
-function drawHopeless({ waitingS, speed }, { phase }, hasOtherThanDemo) {
+function drawHopeless({ waitingS, speed }, { phase }, hearer, hasOtherThanDemo) {
   const far = Math.floor(waitingS / 10) * 10;
   const help = hasOtherThanDemo ? "use the demo model, or close other pages that use the GPU" : "or close other pages and programs";
   setText(
     $("behind").querySelector(".sentence"),
-    `This machine now hears about ${speed.toFixed(1)} s of sound in a second, so the text is more than ${far} s behind and ` +
+    `${hearer} now hears about ${speed.toFixed(1)} s of sound in a second, so the text is more than ${far} s behind and ` +
       `falls back further; nothing is lost: stop and let it finish, ${help}.`,
   );
   $("catch-up").hidden = phase !== "listening";

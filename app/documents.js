@@ -9,19 +9,20 @@ export function documentOf(entry) {
 }
 
 /** The fields of an entry's document but its words and text. */
-export function headOf({ id, title, createdAt, source, audioS, model, settings }) {
-  return { id, title, created_at: createdAt, source, audio_s: audioS, model, settings };
+export function headOf({ id, title, createdAt, source, audioS, model, settings, estimates = [] }) {
+  const head = { id, title, created_at: createdAt, source, audio_s: audioS, model, settings };
+  return estimates.length ? { ...head, estimates } : head; // fields of words that nobody said
 }
 
 /** The same, read. */
-export function entryFields({ id, title, created_at: createdAt, source, audio_s: audioS, model, settings }) {
-  return { id, title, createdAt, source, audioS, model, settings };
+export function entryFields({ id, title, created_at: createdAt, source, audio_s: audioS, model, settings, estimates = [] }) {
+  return { id, title, createdAt, source, audioS, model, settings, estimates };
 }
 
-/** The text of words, as the engine joins them. */
-export function joined(words) {
+/** The text of words, as the engine joins them; before: the text they follow. */
+export function joined(words, before = "") {
   let text = "";
-  for (const word of words) text += word.joins || !text ? word.text : ` ${word.text}`;
+  for (const word of words) text += word.joins || !(before || text) ? word.text : ` ${word.text}`;
   return text;
 }
 

@@ -7,6 +7,13 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** An element with these properties and children. */
+export function make(name, properties = {}, children = []) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
 /** Makes the children of `parent` those of `items`, in order, keeping the elements of items already there. */
 export function reconcile(parent, items, create) {
   const old = new Map([...parent.children].map((child) => [child.dataset.id, child]));

@@ -10,6 +10,7 @@ const SILENCE_LIMIT_S = 30;
 const N_SILENCES = 6; // of that length, without even an answer to a simple question: a crash
 const N_CRASHES = 3; // in a row
 const SOUND_S = 120; // a crash after that long is the first of a row
+const ANSWERS = ["rendered", "set_read", "reports_read"]; // to questions, which have an id
 
 export class Engine {
   #on;
@@ -24,7 +25,7 @@ export class Engine {
   #recoveredAt = 0; // performance.now()
   #silence = 0; // timer
   #nSilences = 0;
-  #questions = new Map(); // id of a `render` → {fields, resolve, reject}
+  #questions = new Map(); // id → {type, fields, resolve, reject}
   #lastQuestion = 0;
   #inspections = []; // resolve
 
@@ -32,7 +33,7 @@ export class Engine {
   ready = null;
 
   /**
-   * on: onEvent(event), of the worker, answers of render and inspect left out; onRecovering(sentence) after a crash and
+   * on: onEvent(event), of the worker, answers of ask and inspect left out; onRecovering(sentence) after a crash and
    * onRecovered(sentence) when another engine has the model; onFailure(sentence), once, when there is none and will be
    * none; isOwed(): whether the session on its way waits for an answer.
    */
@@ -56,13 +57,18 @@ export class Engine {
   }
 
   /** Promise of the text; limits: of subtitles, {lineLength, nLines, charactersPerS}, or null. */
-  render({ document, format, limits }) {
-    const fields = { document, format, limits: limits && engineLimits(limits) };
+  async render({ document, format, limits }) {
+    const { content } = await this.ask("render", { document, format, limits: limits && engineLimits(limits) });
+    return content;
+  }
+
+  /** Promise of the event that answers a request with an id; rejects with an Error whose message is its sentence. */
+  ask(type, fields) {
     const id = ++this.#lastQuestion;
     const { promise, resolve, reject } = Promise.withResolvers();
     if (this.#failure) reject(new Error(this.#failure));
-    else this.#questions.set(id, { fields, resolve, reject });
-    this.post("render", { id, ...fields });
+    else this.#questions.set(id, { type, fields, resolve, reject });
+    this.post(type, { id, ...fields });
     return promise;
   }
 
@@ -101,7 +107,7 @@ export class Engine {
   #receive(event) {
     this.#hasAnswered = true;
     this.#nSilences = 0;
-    if (event.type === "rendered") this.#answer(event);
+    if (ANSWERS.includes(event.type)) this.#answer(event);
     else if (event.type === "inspected") this.#inspections.shift()?.(fieldsOf(event));
     else if (event.type === "error" && event.fatal) this.#fail(event.sentence);
     else this.#pass(event);
@@ -119,11 +125,11 @@ export class Engine {
     if (event.type === "ready") this.#on.onRecovered("The engine runs again and goes on where it was.");
   }
 
-  #answer({ id, content, sentence }) {
+  #answer({ id, sentence, ...event }) {
     const question = this.#questions.get(id);
     this.#questions.delete(id);
-    if (content === null) question?.reject(new Error(sentence));
-    else question?.resolve(content);
+    if (sentence !== null) question?.reject(new Error(sentence));
+    else question?.resolve(event);
   }
 
   #crash(reason) {
@@ -140,7 +146,7 @@ export class Engine {
     );
     this.#start();
     this.load(this.#options);
-    for (const [id, { fields }] of this.#questions) this.post("render", { id, ...fields });
+    for (const [id, { type, fields }] of this.#questions) this.post(type, { id, ...fields });
     for (const _ of this.#inspections) this.post("inspect", {});
   }
 

@@ -8,13 +8,15 @@
  *   words     of words.js; made: {text, words} that the person's Python made of them, or null
  *   notices   [{sentence, atS}], atS: where in the sound, or null; sentence: why it failed
  *   hasAudio  whether its sound is kept, so that words can be heard
- * and what its document says of it (documents.js): title, createdAt, source, audioS, model, settings.
+ *   sending   {sent, total}, bytes of a file on its way to a server, or null
+ * and what its document says of it (documents.js): title, createdAt, source, audioS, model, settings, estimates.
  */
 
+import { clock } from "./amounts.js";
 import { lockSession } from "./history.js";
 import { Player } from "./player.js";
 import { recordingOf } from "./recorder.js";
-import { Cancelled } from "./transcriber.js";
+import { Cancelled } from "./sessions.js";
 import { Words } from "./words.js";
 
 const COPIED_MS = 1500;
@@ -23,12 +25,12 @@ const LEAD_S = 0.15; // what is heard before a word that was clicked
 const TITLES = { microphone: "Recording", tab: "Sound of a tab" };
 
 /**
- * engine: gives the Transcriber; isGone(): it failed, which the page says already; about(entry): {model, settings} of
+ * hearer(options): gives the Transcriber, or the RemoteTranscriber for those with a `server`; isGone(): it failed, which the page says already; about(entry): {model, settings} of
  * its document; keepsAudio(): whether the person wants that; change(edit): edits the state and
  * shows it; warn(sentence); writeClipboard(text): resolves with whether it did;
  * onOver(): an entry will not grow any more.
  */
-export function createEntries({ engine, isGone, about, keepsAudio, change, warn, writeClipboard, onOver }) {
+export function createEntries({ hearer, isGone, about, keepsAudio, change, warn, writeClipboard, onOver }) {
   const state = {
     entries: [],
     cleared: null, // entries that Undo brings back
@@ -37,6 +39,7 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
     playing: null, // {entry, word, isPaused}
   };
   let recording = null;
+  let copying = 0; // timer
   const player = new Player({ onTime, onEnd: () => change(() => (state.playing = null)) });
 
   function add(fields) {
@@ -55,6 +58,8 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
       audioS: 0,
       model: "",
       settings: { delay_ms: null, left_pad_tokens: null, second_pass: false, backend: null, adapter: null },
+      estimates: [],
+      sending: null,
       hasAudio: false,
       notices: [],
       sentence: null,
@@ -78,6 +83,8 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
         entry.heard = event;
         entry.audioS = event.heard_s;
       }
+      if (event.type === "told") entry.estimates = event.estimates;
+      if (event.type === "sending") entry.sending = event;
       if (event.type === "notice") addNotice(entry, event.sentence);
       if (event.type === "level" && state.live?.entry === entry) state.live.level = event;
       if (event.type === "suspended" && event.sentence) addNotice(entry, event.sentence);
@@ -126,17 +133,17 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
 
   const wanted = (entry, options) => ({ ...options, recordingId: keepsAudio() ? entry.id : null });
 
-  /** options: {delayMs}. */
+  /** options: {delayMs, server}. */
   function transcribe(file, options = {}) {
     const entry = add({ title: file.name, options });
-    const promise = engine().transcribeFile(file, (event) => onEvent(entry, event), wanted(entry, options));
+    const promise = hearer(options).transcribeFile(file, (event) => onEvent(entry, event), wanted(entry, options));
     entry.session = promise.session;
     finish(entry, promise);
   }
 
   /**
    * Records what openSound opens (the microphone, if not given); resolves when it flows, or does not.
-   * options: {delayMs, hasSecondPass, source: "microphone" or "tab"}.
+   * options: {delayMs, hasSecondPass, server, source: "microphone" or "tab"}.
    */
   async function listen(openSound, { source = "microphone", ...options } = {}) {
     const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -144,7 +151,7 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
     change(() => (state.live = { entry, level: null, phase: "opening" }));
     try {
       player.stop();
-      recording = await engine().listen((event) => onEvent(entry, event), openSound, wanted(entry, options));
+      recording = await hearer(options).listen((event) => onEvent(entry, event), openSound, wanted(entry, options));
     } catch (error) {
       change(() => {
         state.entries = state.entries.filter((other) => other !== entry);
@@ -167,7 +174,16 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
     change(() => (state.live.phase = "stopping"));
   }
 
-  const cancel = (entry) => engine().cancel(entry.session);
+  const cancel = (entry) => hearer(entry.options).cancel(entry.session);
+
+  /** What a server did not hear any more is heard here, as an entry of its own. */
+  async function hearHere(entry) {
+    const kept = await recordingOf(entry.id).catch(() => null);
+    if (!kept) return warn("The sound of this recording is not kept here, so the rest cannot be heard.");
+    const fromS = entry.words.plain().at(-1)?.end ?? 0;
+    const { server: _, ...options } = entry.options;
+    transcribe(new File([await kept.wav(fromS)], `${entry.title}, from ${clock(fromS)}.wav`), options);
+  }
 
   /** Gives up what is being recorded or transcribed; returns whether there was something. */
   function cancelRunning() {
@@ -232,7 +248,8 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
       return warn("The browser did not allow copying; select the text and copy it by hand.");
     }
     change(() => (state.copied = what));
-    setTimeout(() => change(() => (state.copied = null)), COPIED_MS);
+    clearTimeout(copying);
+    copying = setTimeout(() => change(() => (state.copied = null)), COPIED_MS);
   }
 
   const silence = (isGone) => state.playing && isGone(state.playing.entry) && player.stop();
@@ -262,6 +279,7 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
   /** An entry for a session of the history: the fields of an entry it has. */
   function open(fields) {
     const entry = add({ ...fields, status: "done", isOpened: true });
+    onOver();
     lookForAudio(entry);
     return entry;
   }
@@ -271,7 +289,7 @@ export function createEntries({ engine, isGone, about, keepsAudio, change, warn,
   const isWorking = () => state.entries.some(({ status }) => status === "running");
   const actions = {
     transcribe, listen, stop, cancel, cancelRunning, cancelFiles, open, copy, copyAll, remove, clear, undo,
-    play, togglePlaying, hold, editWord, joinWord, undoEdit, use,
+    hearHere, play, togglePlaying, hold, editWord, joinWord, undoEdit, use,
   };
   return { state, actions, isWorking };
 }

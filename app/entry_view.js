@@ -1,10 +1,11 @@
 /** Shows the transcript, which entries.js describes: the frame of each entry. Its words: paragraphs_view.js. */
 
-import { clock, timeLeft } from "./amounts.js";
+import { clock, ofBytes, timeLeft } from "./amounts.js";
 import { $, ended, reconcile, setText } from "./elements.js";
 import { isOver } from "./entries.js";
 import { opensMenu } from "./export_menu.js";
 import { ParagraphsView } from "./paragraphs_view.js";
+import { nameOf } from "./server_address.js";
 import { createWordTools } from "./word_tools.js";
 
 /**
@@ -72,6 +73,7 @@ export class EntryView {
     on(".edit", () => tools.edit(this, this.#paragraphs.current));
     on(".copy", () => actions.copy(entry));
     on(".remove", () => actions.remove(entry));
+    on(".hear-here", () => actions.hearHere(entry));
     on(".cancel", () => actions.cancel(entry));
     on(".undo-edit", () => tools.undo(this));
     on(".back-to-heard", () => actions.use(entry, null));
@@ -103,6 +105,7 @@ export class EntryView {
     setText(this.$(".name"), entry.title);
     setText(this.$(".sentence"), sentence ? ended(sentence) : "");
     setText(this.$(".facts"), isRecovering ? "recovering" : facts(entry, !isEmpty));
+    this.$(".hear-here").hidden = !(status === "failed" && entry.options.server && entry.hasAudio);
     this.#drawTools(isEmpty, copied === entry.id, isPlaying ? playing : null, live !== null);
     this.#drawWork(entry, isRecovering);
     const { lastEdit } = words;
@@ -138,19 +141,21 @@ export class EntryView {
   }
 
   /** How far a file is; a recording shows that in the dock. */
-  #drawWork({ status, isLive, heard, startedAt, session, title }, isRecovering) {
+  #drawWork({ status, isLive, heard, startedAt, session, title, sending }, isRecovering) {
     this.$(".work").hidden = isLive || isOver({ status });
     if (this.$(".work").hidden) return;
     this.$(".cancel").hidden = session === null;
     this.$(".cancel").setAttribute("aria-label", `Cancel ${title}`);
     const bar = this.$(".progress");
     bar.hidden = status === "waiting";
-    if (heard?.total_s) bar.value = Math.min(1, heard.heard_s / heard.total_s);
+    if (sending?.sent < sending?.total) bar.value = sending.sent / sending.total;
+    else if (heard?.total_s) bar.value = Math.min(1, heard.heard_s / heard.total_s);
     else bar.removeAttribute("value");
     const spent = startedAt === null ? "" : clock((performance.now() - startedAt) / 1000);
     const total = heard?.total_s ? ` of ${clock(heard.total_s)}` : "";
     const left = heard?.seconds_left && !isRecovering ? `, ${timeLeft(heard.seconds_left)}` : "";
-    const progress = heard ? `${clock(heard.heard_s)}${total} heard in ${spent}${left}` : spent;
+    const sent = sending?.sent < sending?.total ? `Sending ${ofBytes(sending.sent, sending.total)}` : `Sent; ${spent}`;
+    const progress = heard ? `${clock(heard.heard_s)}${total} heard in ${spent}${left}` : sending ? sent : spent;
     setText(this.$(".amount"), status === "waiting" ? "Waiting its turn" : progress);
   }
 }
@@ -163,7 +168,14 @@ function noticeItem({ sentence, atS }) {
   return item;
 }
 
-function facts({ status, isOpened, isLive, createdAt, audioS, wallS }, hasText) {
+/** What there is to say of it, and who heard it, if not this machine. */
+function facts(entry, hasText) {
+  const { backend, adapter } = entry.settings;
+  const from = backend === "server" && URL.canParse(adapter) ? `heard by ${nameOf(adapter)}` : "";
+  return [outcome(entry, hasText), from].filter(Boolean).join(", ");
+}
+
+function outcome({ status, isOpened, isLive, createdAt, audioS, wallS }, hasText) {
   if (status === "cancelled") return hasText ? "cancelled, text kept" : "cancelled";
   if (status === "failed") return hasText ? "stopped early" : "";
   if (status !== "done") return "";

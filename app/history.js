@@ -13,6 +13,7 @@
 
 const DATABASE = "voxtral-history";
 const STORES = ["sessions", "paragraphs", "texts", "made"];
+const PAGE_LEAVES_MS = 1500; // a page that was just reloaded may not have let go yet
 const LAST_INDEX = []; // in IndexedDB's order any array comes after any number
 
 const channel = new BroadcastChannel(DATABASE);
@@ -96,16 +97,15 @@ export function onChangeElsewhere(heard) {
 }
 
 /**
- * Takes the lock of a session; resolves with a function that gives it back, or null if another tab has it. Pages without
- * https have no locks.
+ * Takes the lock of a session; resolves with a function that gives it back, or null if another tab keeps it. Pages
+ * without https have no locks.
  */
 export function lockSession(id) {
   if (!navigator.locks) return Promise.resolve(() => {});
   const { promise, resolve } = Promise.withResolvers();
-  navigator.locks.request(lockName(id), { ifAvailable: true }, (lock) => {
-    if (!lock) return resolve(null);
-    return new Promise((release) => resolve(release));
-  });
+  const untilReleased = () => new Promise((release) => resolve(release));
+  const signal = AbortSignal.timeout(PAGE_LEAVES_MS);
+  navigator.locks.request(lockName(id), { signal }, untilReleased).catch(() => resolve(null));
   return promise;
 }
 

@@ -38,13 +38,26 @@ export function createHistory({ entries, engine, change, warn, onRoom }) {
   /** Once, at the start: what was lost, and sound whose text is gone. */
   async function begin() {
     await refresh();
-    const locked = await history.lockedSessions();
-    const [lost = null] = state.sessions.filter(({ id, isFinished }) => !isFinished && !locked.has(id));
+    const lost = await findLost();
     change(() => (state.lost = lost));
-    const known = new Set(state.sessions.map(({ id }) => id));
-    for (const { id } of await listRecordings()) {
+    const recordings = await listRecordings(); // first: theirs is a lock, and then a session, while we look for those
+    const locked = await history.lockedSessions();
+    const known = new Set((await history.listSessions()).map(({ id }) => id));
+    for (const { id } of recordings) {
       if (!known.has(id) && !locked.has(id) && !isHere(id)) await deleteRecording(id);
     }
+  }
+
+  /** Resolves with the newest session that was not finished and that no tab works on, or null. */
+  async function findLost() {
+    const unfinished = () => state.sessions.filter(({ isFinished }) => !isFinished);
+    for (const { id } of unfinished()) {
+      const release = await history.lockSession(id);
+      release?.();
+      const lost = unfinished().find((session) => session.id === id); // it may have been finished or opened meanwhile
+      if (release && lost) return lost;
+    }
+    return null;
   }
 
   async function search(query) {
@@ -95,19 +108,22 @@ export function createHistory({ entries, engine, change, warn, onRoom }) {
 
   /** The sessions and their sound; what another tab works on stays. */
   async function remove(sessions) {
-    const locked = await history.lockedSessions();
     change(() => (state.asking = null));
-    for (const session of sessions) {
-      if (locked.has(session.id)) {
-        warn(`“${session.title}” ${IN_USE}`);
-        continue;
-      }
-      await history.removeSession(session.id);
-      await deleteRecording(session.id);
-      if (state.lost?.id === session.id) state.lost = null;
-    }
+    await Promise.all(sessions.map(removeOne));
     onRoom();
     await refresh();
+  }
+
+  async function removeOne({ id, title }) {
+    const release = await history.lockSession(id);
+    if (!release) return warn(`“${title}” ${IN_USE}`);
+    try {
+      await history.removeSession(id);
+      await deleteRecording(id);
+    } finally {
+      release();
+    }
+    if (state.lost?.id === id) change(() => (state.lost = null));
   }
 
   async function documentOf({ id }) {

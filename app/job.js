@@ -3,6 +3,7 @@
  * can go on where one crashed.
  */
 
+import { joined } from "./documents.js";
 import { Recorder } from "./recorder.js";
 import { SAMPLE_RATE } from "./resampler.js";
 
@@ -20,6 +21,7 @@ export class Job {
   file = null; // of a job that is a file
   totalS = null;
   recorder = null;
+  remote = null; // what remote_transcriber.js knows of it
   startedAt = null; // performance.now()
   #source = null;
   #options;
@@ -34,8 +36,9 @@ export class Job {
     this.session = session;
     this.onEvent = onEvent;
     this.isMeasurement = options === null;
-    const { name = "microphone", delayMs = null, hasSecondPass = false, recordingId = null } = options ?? {};
+    const { name = "microphone", delayMs = null, hasSecondPass = false, recordingId = null, server = null } = options ?? {};
     this.recordingId = recordingId;
+    this.server = server; // that hears it, in the place of the engine
     this.#options = { name, delay_ms: delayMs, has_second_pass: hasSecondPass };
     Object.assign(this, Promise.withResolvers());
     this.promise.catch(() => {}); // failures also come as events
@@ -138,7 +141,6 @@ export class Job {
   /** The result of the last engine, with what those before it heard. */
   #whole(result) {
     const words = [...this.#words.slice(0, this.#nBefore), ...result.words];
-    const text = words.map((word, i) => (i === 0 || word.joins ? "" : " ") + word.text).join("");
-    return { ...result, text, words, audio_s: this.#startS + result.audio_s };
+    return { ...result, text: joined(words), words, audio_s: this.#startS + result.audio_s };
   }
 }

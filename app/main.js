@@ -11,6 +11,8 @@ import { createExport } from "./export.js";
 import { createHistory } from "./history_list.js";
 import { isModelFile } from "./model_sources.js";
 import { createModels } from "./models.js";
+import { RemoteTranscriber } from "./remote_transcriber.js";
+import { createServers } from "./servers.js";
 import { DEFAULTS, isGood, loadSettings, saveSettings, SECOND_PASS_DELAY_MS } from "./settings.js";
 import { Transcriber } from "./transcriber.js";
 import { createView } from "./view.js";
@@ -34,7 +36,7 @@ const state = {
 
 let lastId = 0;
 const transcript = createEntries({
-  engine: () => voxtral,
+  hearer: ({ server }) => (server ? remote : voxtral),
   isGone: () => state.failure !== null,
   about,
   keepsAudio: () => state.settings.keepAudio,
@@ -57,7 +59,7 @@ const keeping = createExport({
 });
 const dock = createDock({
   transcript,
-  options: () => ({ delayMs: state.delayMs, hasSecondPass: state.settings.hasSecondPass }),
+  options: () => heardBy({ delayMs: state.delayMs, hasSecondPass: state.settings.hasSecondPass }),
   settings: () => state.settings,
   change,
   set,
@@ -65,6 +67,7 @@ const dock = createDock({
 });
 state.dock = dock.state;
 let preparing = 0; // timer
+let accuracy = null; // what ?bench=accuracy shows, which takes what is dropped
 const models = createModels({
   engine: () => voxtral,
   change,
@@ -73,7 +76,16 @@ const models = createModels({
   hasText: () => transcript.state.entries.length > 0,
 });
 state.models = models.state;
-let target = { model: new URLSearchParams(location.search).get("model") ?? models.remembered() }; // what is, or is to be, loaded
+const remote = new RemoteTranscriber(onEvent);
+const servers = createServers({
+  change,
+  leave: (address) => remote.leave(address),
+  onUse: () => servers.state.used || loadRemembered(),
+  isBusy: transcript.isWorking,
+});
+state.servers = servers.state;
+// What is, or is to be, loaded: beside a server the demo will do, for its Python.
+let target = { model: new URLSearchParams(location.search).get("model") ?? (servers.state.used ? null : models.remembered()) };
 const view = createView({
   dock: { ...dock.actions, stop: transcript.actions.stop },
   settings: { set, setLimit, reset, redraw: () => view.render(state) },
@@ -86,14 +98,17 @@ const view = createView({
   tryAgain: () => loadAgain({}),
   insist: () => loadAgain({ backend: "webgpu" }),
   models: { ...models.actions, addFiles },
+  servers: { ...servers.actions, redraw: () => view.render(state), take: takeOffer },
   transcript: { ...transcript.actions, exportChoices: keeping.exportChoices },
   history: { ...earlier.actions, exportChoices: (session) => keeping.sessionChoices(session, earlier.actions.documentOf) },
 });
 
-const voxtral = new Transcriber({ ...readOptions(new URLSearchParams(location.search)), onEvent });
+const asked = readOptions(new URLSearchParams(location.search));
+const voxtral = new Transcriber({ ...asked, onEvent });
 window.voxtral = voxtral; // for scripts and tests
 voxtral.listModels();
 earlier.begin();
+servers.begin();
 
 const warnOfMistake = (reason) => warn(`Something went wrong in the page (${reason}); reload it if it stays so.`);
 addEventListener("error", ({ message }) => warnOfMistake(message));
@@ -101,7 +116,10 @@ addEventListener("unhandledrejection", ({ reason }) => warnOfMistake(reason?.mes
 addEventListener("beforeunload", (event) => transcript.isWorking() && event.preventDefault());
 setInterval(() => transcript.isWorking() && view.render(state), TICK_MS);
 view.render(state);
-if (new URLSearchParams(location.search).has("bench")) {
+const bench = new URLSearchParams(location.search).get("bench");
+if (bench === "accuracy") {
+  import("./accuracy.js").then(({ showAccuracy }) => (accuracy = showAccuracy(voxtral, asked)));
+} else if (bench !== null) {
   import("./bench.js").then(({ showBench }) => showBench(voxtral));
 }
 
@@ -166,6 +184,7 @@ function onEvent(event) {
   if (event.type === "ready") models.onReady(target, event);
   if (event.type === "refused") onRefused(event);
   models.onEvent(event);
+  if (event.type === "recovering") change(() => (state.alerts = state.alerts.filter(({ isNews }) => !isNews))); // of last time
   dock.onEvent(event);
   if (event.type === "notice" && event.session == null) warn(event.sentence);
   if (event.type === "error" && event.fatal) {
@@ -213,8 +232,9 @@ function loadAgain(options, wanted = target) {
   voxtral.load(readOptions(address.searchParams));
 }
 
-/** Model files join the models, everything else is taken for sound. */
-function addFiles(files) {
+/** Model files join the models, everything else is taken for sound. items: of a drop, which may be folders. */
+function addFiles(files, items) {
+  if (accuracy) return accuracy.addFiles(files, items);
   const forModels = [...files].filter(isModelFile);
   if (forModels.length) models.addFiles(forModels);
   for (const file of files) if (!forModels.includes(file)) transcribe(file);
@@ -229,10 +249,33 @@ async function addSample(url) {
 
 /** A file has time for the most delay at once. */
 const fileDelayMs = () => (state.settings.hasSecondPass ? SECOND_PASS_DELAY_MS : state.delayMs);
-const transcribe = (file) => transcript.actions.transcribe(file, { delayMs: fileDelayMs() });
+const transcribe = (file) => transcript.actions.transcribe(file, heardBy({ delayMs: fileDelayMs() }));
+
+/** Options of what is heard now; servers other than ours have one delay, which they do not tell. */
+function heardBy(options) {
+  const { used } = servers.state;
+  if (!used) return options;
+  const { address, key, model, hasWords } = used;
+  return { delayMs: hasWords ? options.delayMs : null, server: { address, key, model, hasWords } };
+}
+
+function takeOffer() {
+  const { address } = servers.state.offered;
+  servers.actions.choose(address);
+}
+
+/** This machine hears again, by the model that it had. */
+function loadRemembered() {
+  const model = models.remembered();
+  if (model && target.model === null && !target.files) loadAgain({}, { model });
+}
 
 /** What a transcript (py/voxtral/document.py) says of how an entry is heard. */
-function about({ options: { delayMs, hasSecondPass = false } }) {
+function about({ options: { delayMs, hasSecondPass = false, server } }) {
+  if (server) {
+    const settings = { delay_ms: delayMs, left_pad_tokens: null, second_pass: false, backend: "server", adapter: server.address };
+    return { model: server.model, settings };
+  }
   const { model, left_pad_tokens, backend, adapter } = state.engine;
   return { model, settings: { delay_ms: delayMs, left_pad_tokens, second_pass: hasSecondPass, backend, adapter } };
 }

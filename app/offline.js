@@ -10,7 +10,8 @@ const line = document.querySelector("#update");
 let isReady = false;
 let isUpdating = false;
 
-const isMeasuring = new URLSearchParams(location.search).has("bench");
+const query = new URLSearchParams(location.search);
+const isMeasuring = query.has("report") || (query.has("bench") && query.get("bench") !== "accuracy"); // nothing beside it
 if (navigator.serviceWorker && !isMeasuring) keep(navigator.serviceWorker).catch((error) => console.warn("offline:", error));
 
 async function keep(workers) {

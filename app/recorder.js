@@ -88,8 +88,18 @@ export class Recorder {
 
   /** The file is whole when this resolves. */
   close() {
-    if (!this.closing) this.#post({ type: "close" });
-    return (this.closing ??= this.#closed.promise.then(() => active.delete(this.#id)));
+    return (this.closing ??= this.#close());
+  }
+
+  /** The same, once the source has ended; whoever wants the recording waits for the whole of it. */
+  closeAtEnd() {
+    return (this.closing ??= this.#ended.promise.then(() => this.#close()));
+  }
+
+  async #close() {
+    this.#post({ type: "close" });
+    await this.#closed.promise;
+    active.delete(this.#id);
   }
 
   #post(message, transfer = []) {
@@ -165,7 +175,7 @@ function problem(name) {
 }
 
 /** Of 16 kHz 16-bit mono with so many bytes of samples. */
-function wavHeader(nBytes) {
+export function wavHeader(nBytes) {
   const view = new DataView(new ArrayBuffer(44));
   const text = (at, value) => [...value].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
   text(0, "RIFF");

@@ -16,6 +16,13 @@ export async function runtimeFile(name) {
   return addressOf(found.path);
 }
 
+/** {path: address} of the files of these packages, which the page does not need at its start; errors as above. */
+export async function filesOf(names) {
+  const { files } = await readList();
+  const wanted = files.filter((file) => names.includes(file.package));
+  return Object.fromEntries(wanted.map(({ path }) => [path, addressOf(path)]));
+}
+
 async function readList() {
   const response = await fetch(new URL("static/runtime.json", ROOT)).catch(() => null);
   if (!response?.ok) {

@@ -1,6 +1,6 @@
 /**
  * Keeps one version of the app on this machine: page, runtime, Python, demo model, samples. The server and the export
- * put the list of its files in front of this text (py/tools/precache.py):
+ * put the list of its files in front of this text (py/voxtral/web/precache.py):
  *
  *   const PRECACHE = { version, files: { path below the root: { sha256, size } } };   path "" is the page itself
  *

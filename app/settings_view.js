@@ -61,11 +61,14 @@ function listen({ set, setLimit, reset, redraw }) {
     radio.addEventListener("change", ({ target }) => set("theme", target.value));
   }
   for (const input of document.querySelectorAll("[data-limit]")) {
-    input.addEventListener("change", ({ target }) => setLimit(target.dataset.limit, target.valueAsNumber));
+    input.addEventListener("input", () => typed.add(input));
+    for (const end of ["change", "blur"]) input.addEventListener(end, () => typed.delete(input));
+    input.addEventListener("change", () => setLimit(input.dataset.limit, input.valueAsNumber));
   }
   $("reset-settings").addEventListener("click", reset);
 }
 
+const typed = new Set(); // fields in which a person is typing: what is drawn meanwhile leaves them alone
 let drawnLooks = ""; // a style of the whole page is set again only when it changes: transcripts are long
 
 function drawLooks({ theme, captionSize, showsUnsure }) {
@@ -96,7 +99,9 @@ function drawSheet({ settings, delayMs, engine }) {
   $("single-keys").checked = settings.hasShortcuts;
   $("caption-size").value = settings.captionSize;
   for (const radio of document.querySelectorAll("input[name=theme]")) radio.checked = radio.value === settings.theme;
-  for (const input of document.querySelectorAll("[data-limit]")) input.value = settings.subtitleLimits[input.dataset.limit];
+  for (const input of document.querySelectorAll("[data-limit]")) {
+    if (!typed.has(input)) input.value = settings.subtitleLimits[input.dataset.limit];
+  }
 }
 
 /** The published row whose delay is nearest, as a ratio. */

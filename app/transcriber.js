@@ -20,42 +20,38 @@
 
 import { keepSound, openAudioFile } from "./audio_file.js";
 import { Engine } from "./engine.js";
-import { Job } from "./job.js";
-import { openMicrophone } from "./microphone.js";
 import { ROOT } from "./runtime_files.js";
-import { WakeLock } from "./wake_lock.js";
+import { Sessions } from "./sessions.js";
 
+export { Cancelled } from "./sessions.js";
 export const SITE = ROOT.replace(/\/v-[0-9a-f]+\/$/, "/"); // an exported app lies in a folder of its version
 const DEMO_MODEL = `${ROOT}static/model/voxtral-demo-q4_0.gguf`;
 
-/** A request that was cancelled; promises reject with it. */
-export class Cancelled extends Error {
-  name = "Cancelled";
-}
-
 export class Transcriber {
   #engine;
-  #onEvent;
+  #sessions;
   #loaded = null; // resolvers of `ready`
   #failure = null;
-  #jobs = new Map(); // session → job
-  #waiting = []; // file jobs, in order
-  #current = null; // the one job the engine works on
-  #lastSession = 0;
-  #wakeLock = new WakeLock();
 
   /**
    * model: "hub", URL of a folder or a .gguf relative to the page's root, or "stored:KEY"; backend: "webgpu", "numpy"
    * or null for the best there is; delayMs and leftPadTokens: null for the defaults; onEvent: gets every event.
    */
   constructor({ onEvent = () => {}, ...options } = {}) {
-    this.#onEvent = onEvent;
+    const hearer = {
+      alive: () => this.#alive(),
+      connect: (job, startS) => this.#connect(job, startS),
+      read: (job) => this.#read(job),
+      stop: (job) => job.isSent && this.#send(job, "stop", {}),
+      cancel: (job) => this.#send(job, "cancel", {}),
+    };
+    this.#sessions = new Sessions(hearer, onEvent);
     this.#engine = new Engine({
       onEvent: (event) => this.#receive(event),
       onRecovering: (sentence) => this.#suspend(sentence),
       onRecovered: (sentence) => this.#resume(sentence),
       onFailure: (sentence) => this.#fail(sentence),
-      isOwed: () => Boolean(this.#current?.isSent && this.#current.isOwed),
+      isOwed: () => Boolean(this.#sessions.current?.isSent && this.#sessions.current.isOwed),
     });
     this.load(options);
   }
@@ -82,11 +78,7 @@ export class Transcriber {
    * message is a sentence, or with Cancelled. options: as for listen.
    */
   transcribeFile(file, onEvent = () => {}, options = {}) {
-    const job = this.#open(onEvent, { name: file.name, ...options });
-    job.file = file;
-    this.#waiting.push(job);
-    this.#next();
-    return Object.assign(job.promise, { session: job.session });
+    return this.#sessions.transcribeFile(file, onEvent, options);
   }
 
   /**
@@ -98,32 +90,8 @@ export class Transcriber {
    *   hasSecondPass   passages that are over are heard again with more delay
    *   recordingId     the sound is kept under this id (recorder.js); null: it is not
    */
-  async listen(onEvent = () => {}, openSound = openMicrophone, options = {}) {
-    if (this.#current) throw new Error("The engine is busy with another recording; wait for it or cancel it first.");
-    const job = this.#begin(this.#open(onEvent, options));
-    const { session } = job;
-    const tell = (type, fields) => !job.settled && this.#emit({ type, session, ...fields });
-    try {
-      await this.#alive();
-      const source = await openSound({
-        onLevel: (level) => tell("level", level),
-        onUnplugged: () => tell("unplugged", {}),
-        onSuspended: (sentence) => tell("suspended", { sentence }),
-        onNotice: (sentence) => tell("notice", { sentence }),
-      });
-      if (job.settled) await source.close();
-      else this.#hear(job, source, true);
-    } catch (error) {
-      this.#settle(job, () => job.reject(error));
-      throw error;
-    }
-    const stop = async () => {
-      await job.finishSource();
-      if (job.isSent && !job.isStopping) this.#send(job, "stop", {});
-      job.isStopping = true;
-      return job.promise;
-    };
-    return { session, result: job.promise, stop, cancel: () => this.cancel(session) };
+  listen(onEvent, openSound, options) {
+    return this.#sessions.listen(onEvent, openSound, options);
   }
 
   /**
@@ -131,15 +99,45 @@ export class Transcriber {
    * in py/voxtral/bench/effort.py, or null for what suits the device.
    */
   async bench(effort = null, onEvent = () => {}) {
-    if (this.#current) throw new Error("The engine is busy with a recording; wait for it or cancel it first.");
-    const job = this.#begin(this.#open(onEvent));
+    const job = this.#sessions.begin(onEvent);
     try {
       await this.#alive();
       this.#send(job, "bench", { effort });
     } catch (error) {
-      this.#settle(job, () => job.reject(error));
+      this.#sessions.fail(job, error);
     }
     return job.promise;
+  }
+
+  /** Promise of {entries, notices} of a folder: files: [{path, text}], text null but for tables of transcripts. */
+  readSet(name, files) {
+    return this.#engine.ask("read_set", { name, files });
+  }
+
+  /** Promise of {reports, comparison} of one or two reports of `measure`, the older one first: [{name, text}]. */
+  readReports(files) {
+    return this.#engine.ask("read_reports", { names: files.map(({ name }) => name), texts: files.map(({ text }) => text) });
+  }
+
+  /**
+   * Hears clips whose words are known. options: setName, entries (of readSet), condition
+   * (py/voxtral/accuracy/conditions.py), normalizer ("basic" or "english"), modules ({path: address}, that it needs);
+   * soundOf(id): promise of the clip as Float32Array at 16 kHz. Returns {result, end()}: result resolves with the report
+   * that py/voxtral/accuracy/report.py describes; end() makes it one of what was heard so far.
+   */
+  measure({ setName, ...options }, soundOf, onEvent = () => {}) {
+    const answer = async ({ session, id }) => {
+      const [samples, reason] = await soundOf(id).then((sound) => [sound.slice().buffer, null], ({ message }) => [null, message]);
+      this.#engine.post("clip", { session, id, samples, reason }, samples ? [samples] : []);
+    };
+    const job = this.#sessions.begin((event) => {
+      if (event.type === "clip_wanted") answer(event);
+      else onEvent(event);
+    });
+    const sent = this.#alive()
+      .then(() => this.#send(job, "measure", { set_name: setName, ...options }))
+      .catch((error) => this.#sessions.fail(job, error));
+    return { result: job.promise, end: () => sent.then(() => this.#engine.post("end_measure", { session: job.session })) };
   }
 
   /** Makes the next recording with this delay begin at once, when there is nothing else to do. */
@@ -159,10 +157,7 @@ export class Transcriber {
 
   /** Gives up a session: waiting, being transcribed or being recorded. */
   cancel(session) {
-    const job = this.#jobs.get(session);
-    if (!job) return;
-    if (job.isSent) this.#send(job, "cancel", {});
-    else this.#receive({ type: "cancelled", session });
+    this.#sessions.cancel(session);
   }
 
   /** Asks for the `models` event. */
@@ -222,46 +217,13 @@ export class Transcriber {
     if (this.#failure) throw new Error(this.#failure);
   }
 
-  #open(onEvent, options) {
-    const job = new Job(++this.#lastSession, onEvent, options);
-    this.#jobs.set(job.session, job);
-    return job;
-  }
-
-  #begin(job) {
-    this.#wakeLock.hold();
-    return (this.#current = job);
-  }
-
-  async #next() {
-    if (this.#current || !this.#waiting.length) return;
-    const job = this.#begin(this.#waiting.shift());
-    try {
-      await this.#alive();
-      if (job.settled) return;
-      job.startedAt = performance.now();
-      this.#emit({ type: "started", session: job.session });
-      await this.#read(job);
-    } catch (error) {
-      this.#receive({ type: "error", session: job.session, sentence: error.message, fatal: false });
-    }
-  }
-
   async #read(job) {
-    const sound = await openAudioFile(job.file, (sentence) => this.#notice(job, sentence));
+    const sound = await openAudioFile(job.file, (sentence) => this.#sessions.notice(job, sentence));
     if (job.settled) return sound.close?.();
-    if (!sound.bytes) return this.#hear(job, sound, false);
+    if (!sound.bytes) return this.#sessions.hear(job, sound, false);
     this.#send(job, "transcribe", { ...job.engineOptions("name", "delay_ms"), bytes: sound.bytes }, [sound.bytes]);
     if (job.recordingId !== null && !job.isWhole) keepSound(job.file, job.recordingId);
     job.isWhole = true;
-  }
-
-  /** Sound goes by the recorder to the engine. */
-  #hear(job, source, isLive) {
-    job.isLive = isLive;
-    job.totalS = source.totalS ?? null;
-    job.record(source, (sentence) => this.#notice(job, sentence));
-    this.#connect(job, 0);
   }
 
   #connect(job, startS) {
@@ -274,65 +236,36 @@ export class Transcriber {
     this.#engine.post(type, { session: job.session, ...fields }, transfer);
   }
 
-  #notice({ session, settled }, sentence) {
-    if (!settled) this.#emit({ type: "notice", session, sentence });
-  }
-
-  #receive(received) {
-    const job = this.#jobs.get(received.session);
-    if (!job && received.session !== undefined && received.session !== null) return; // of a session that is over
-    const event = job?.follow(received) ?? received;
-    this.#emit(event);
+  #receive(event) {
+    this.#sessions.receive(event);
     if (event.type === "ready") this.#loaded.resolve(event);
     if (event.type === "refused") this.#giveUp(event.sentence, "No model was loaded; try again when one is.");
-    if (event.type === "done") this.#settle(job, () => job.resolve(event.result));
-    if (event.type === "cancelled") this.#settle(job, () => job.reject(new Cancelled("cancelled")));
-    if (event.type === "error" && job) this.#settle(job, () => job.reject(new Error(event.sentence)));
-  }
-
-  #emit(event) {
-    this.#jobs.get(event.session)?.onEvent(event);
-    this.#onEvent(event);
-  }
-
-  #settle(job, finish) {
-    job.settled = true;
-    this.#jobs.delete(job.session);
-    this.#waiting = this.#waiting.filter((other) => other !== job);
-    job.close();
-    finish();
-    if (this.#current === job) {
-      this.#current = null;
-      this.#wakeLock.release();
-    }
-    this.#next();
   }
 
   /** The engine cannot go on: everybody who waits is told. */
   #fail(sentence) {
     this.#failure = sentence;
-    this.#emit({ type: "error", session: null, sentence, fatal: true });
+    this.#sessions.emit({ type: "error", session: null, sentence, fatal: true });
     this.#giveUp(sentence, sentence);
   }
 
   /** No model is there, or no longer: the sentence for those who wait for it, and the one for each job. */
   #giveUp(sentence, jobSentence) {
-    this.#waiting = [];
     this.#loaded.reject(new Error(sentence));
-    for (const job of [...this.#jobs.values()]) this.#settle(job, () => job.reject(new Error(jobSentence)));
+    this.#sessions.giveUp(jobSentence);
   }
 
   /** The engine crashed; sound goes on into the recorder meanwhile. */
   #suspend(sentence) {
     this.#expect();
-    this.#current?.suspend();
-    this.#emit({ type: "recovering", sentence });
+    this.#sessions.current?.suspend();
+    this.#sessions.emit({ type: "recovering", sentence });
   }
 
   /** The new engine has the model: it goes on with the job of the one before. */
   #resume(sentence) {
-    this.#emit({ type: "recovered", sentence });
-    const job = this.#current;
+    this.#sessions.emit({ type: "recovered", sentence });
+    const job = this.#sessions.current;
     if (!job?.isSuspended) return;
     job.isSuspended = false;
     this.#goOn(job).catch((error) => {
@@ -343,7 +276,7 @@ export class Transcriber {
   async #goOn(job) {
     if (job.isMeasurement) throw new Error("The engine crashed while it was measured; measure again.");
     const startS = job.restartS();
-    this.#emit({ session: job.session, ...job.restart(startS) });
+    this.#sessions.emit({ session: job.session, ...job.restart(startS) });
     if (job.isWhole) await this.#read(job);
     else this.#connect(job, startS);
   }

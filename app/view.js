@@ -13,6 +13,8 @@ import { createHistoryView } from "./history_view.js";
 import { createModelsView, progressOf } from "./models_view.js";
 import { createPythonPanel } from "./python_panel.js";
 import { CAPTION_SIZES } from "./settings.js";
+import { nameOf } from "./server_address.js";
+import { createServersView } from "./servers_view.js";
 import { createSettingsView } from "./settings_view.js";
 import { listenToSheets, openSheet } from "./sheets.js";
 import { listenToKeys, shortcutElements } from "./shortcuts.js";
@@ -51,6 +53,7 @@ export function createView(actions) {
     createModelsView(actions.models),
     createDockView({ ...actions.dock, escape: actions.escape, dismiss: actions.dismiss }),
     createSettingsView(actions.settings),
+    createServersView(actions.servers),
     { draw: (state) => transcript.draw(state.transcript, isRecovering(state)) },
     { draw: ({ history }) => historyView.draw(history) },
     createPythonPanel(actions.transcript),
@@ -67,6 +70,7 @@ export function createView(actions) {
   const render = (state) => {
     if (!latest) requestAnimationFrame(draw);
     latest = state;
+    settings ??= state.settings; // keys may come before the first frame
   };
 
   listenToGestures(actions);
@@ -131,7 +135,7 @@ function listenToGestures(actions) {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     show(-depth);
-    actions.addFiles(event.dataTransfer.files);
+    actions.addFiles(event.dataTransfer.files, event.dataTransfer.items);
   });
 }
 
@@ -153,11 +157,11 @@ function drawEngine(state) {
   const hasTranscript = transcript.entries.length > 0;
   if (hasTranscript && !document.body.classList.contains("has-transcript")) $("model").open = false; // make room, once
   document.body.classList.toggle("has-transcript", hasTranscript);
-  $("loading").hidden = phase !== "loading";
+  $("loading").hidden = phase !== "loading" || state.servers.used !== null;
   if (phase === "loading") drawStages(stages);
   drawRefusal(state);
   setText($("status"), statusText(state));
-  $("status").dataset.phase = isSilent ? "silent" : isRecovering(state) ? "recovering" : phase;
+  $("status").dataset.phase = isSilent ? "silent" : isRecovering(state) ? "recovering" : state.servers.used ? "ready" : phase;
 
   $("failure").hidden = !failure && !isSilent;
   setText(
@@ -190,8 +194,8 @@ function amount(stage, done, total) {
 }
 
 /** No model, but an engine: what is to be said, and what can be done. */
-function drawRefusal({ refusal, failure, hasOtherThanDemo }) {
-  const isRefused = Boolean(refusal) && !failure;
+function drawRefusal({ refusal, failure, hasOtherThanDemo, servers }) {
+  const isRefused = Boolean(refusal) && !failure && !servers.used;
   $("refusal").hidden = !isRefused;
   document.body.classList.toggle("is-refused", isRefused);
   $("controls").hidden = isRefused;
@@ -201,11 +205,12 @@ function drawRefusal({ refusal, failure, hasOtherThanDemo }) {
   $("refusal").querySelector("[data-action=insist]").hidden = !refusal?.can_insist;
 }
 
-const isRecovering = ({ phase, dock }) => dock.recovery !== null && phase !== "failed";
+const isRecovering = ({ phase, dock, servers }) => dock.recovery !== null && (phase !== "failed" || servers.used !== null);
 
-function statusText({ phase, stages, engine, isSilent, refusal, dock }) {
+function statusText({ phase, stages, engine, isSilent, refusal, dock, servers }) {
   if (isSilent) return "No answer";
-  if (isRecovering({ phase, dock })) return "Recovering";
+  if (isRecovering({ phase, dock, servers })) return "Recovering";
+  if (servers.used) return `Heard by ${nameOf(servers.used.address)}`;
   if (phase === "failed") return refusal ? "No model" : "Stopped";
   if (phase === "ready") return `Ready on ${engine.backend === "numpy" ? "the CPU" : engine.adapter || "the GPU"}`;
   const stage = STAGES.findLast((name) => name in stages) ?? "runtime";
@@ -229,7 +234,7 @@ function drawModel({ model, description, vocabulary, backend, is_software: isSof
   document.querySelector("[data-needs=open-vocabulary]").hidden = Boolean(vocabulary);
   const why = slowness(backend, isSoftware, isNumpyAsked);
   $("slow").hidden = !why;
-  setText($("slow"), why);
+  setText($("slow").querySelector(".sentence"), why);
 }
 
 function slowness(backend, isSoftware, isNumpyAsked) {

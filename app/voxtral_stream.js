@@ -3,6 +3,7 @@
  * and events mean stands in voxtral.d.ts.
  */
 
+import { joined } from "./documents.js";
 import { openFedSound } from "./fed_sound.js";
 import { openMediaSound } from "./media_sound.js";
 import { openMicrophone } from "./microphone.js";
@@ -171,10 +172,7 @@ class RunningTranscript {
   revise(first, nReplaced, words, reason) {
     const rest = reason === "restart" ? "" : this.pending;
     this.words.splice(first, nReplaced, ...words);
-    this.#complete = joined(this.words, "");
+    this.#complete = joined(this.words);
     this.text = this.#complete + rest;
   }
 }
-
-const joined = (words, before) =>
-  words.map(({ text, joins }, i) => (joins || (i === 0 && !before) ? text : ` ${text}`)).join("");

@@ -31,8 +31,9 @@ export function createWordTools(container, viewAt, actions) {
     if (!span?.isConnected) return;
     hideCard();
     shown = { view, word };
-    setText(card.querySelector(".about"), describe(word));
-    card.querySelector(".readings").replaceChildren(...readingsOf(word).map((reading) => readingItem(reading, word.text)));
+    const { estimates } = view.entry;
+    setText(card.querySelector(".about"), describe(word, estimates));
+    card.querySelector(".readings").replaceChildren(...readingsOf(word, estimates).map(readingItem));
     card.querySelector(".edit-word").hidden = editor.isEditing(word);
     card.hidden = false;
     moveTo(span);
@@ -207,25 +208,31 @@ const isRightToLeft = (view, word) => getComputedStyle(view.paragraphs.spanOf(wo
 
 const percentOf = (share) => (share >= 0.995 && share < 1 ? "99 %" : `${Math.max(1, Math.round(100 * share))} %`);
 
-function describe({ text, start, end, probability, heard }) {
-  const when = start < 60 ? `${start.toFixed(2)} to ${end.toFixed(2)} s` : clock(start);
+/** estimates: fields of words that nobody said. */
+function describe({ text, start, end, probability, heard }, estimates) {
+  const span = start < 60 ? `${start.toFixed(2)} to ${end.toFixed(2)} s` : clock(start);
+  const when = estimates.includes("start") ? `about ${span}` : span;
   if (heard === "") return `${when}, written by you`;
   if (heard !== null) return `${when}, heard as “${heard}”`;
+  if (estimates.includes("probability")) return `Heard “${text}”, ${when}`;
   return `${isUnsure({ probability, heard }) ? "Unsure" : "Heard"} “${text}”, ${percentOf(probability)}, ${when}`;
 }
 
 /** What else the word may be, what the recogniser wrote first included. */
-function readingsOf({ text, probability, heard, alternatives }) {
+function readingsOf({ text, probability, heard, alternatives }, estimates) {
   const readings = alternatives.filter((alternative) => alternative.text && alternative.text !== text);
-  return heard && heard !== text ? [{ text: heard, probability }, ...readings] : readings;
+  const known = estimates.includes("probability") ? null : probability;
+  return heard && heard !== text ? [{ text: heard, probability: known }, ...readings] : readings;
 }
 
 function readingItem({ text, probability }) {
   const item = document.createElement("li");
   const button = Object.assign(document.createElement("button"), { type: "button" });
   button.dataset.reading = text;
-  const share = Object.assign(document.createElement("span"), { className: "share", textContent: percentOf(probability) });
-  button.append(Object.assign(document.createElement("bdi"), { textContent: text }), " ", share);
+  button.append(Object.assign(document.createElement("bdi"), { textContent: text }));
+  if (probability !== null) {
+    button.append(" ", Object.assign(document.createElement("span"), { className: "share", textContent: percentOf(probability) }));
+  }
   item.append(button);
   return item;
 }

@@ -13,6 +13,8 @@
  * Text whose words are not complete yet is `pending`.
  */
 
+import { joined } from "./documents.js";
+
 const PAUSE_S = 2; // ends a paragraph; this and the next as in py/voxtral/document.py
 const LONG_CHARACTERS = 600; // of a paragraph, which then ends with the sentence
 const LONGEST_CHARACTERS = 1200;
@@ -307,8 +309,7 @@ const texts = new WeakMap(); // paragraph → {version, text}
 export function textOf(paragraph) {
   const known = texts.get(paragraph);
   if (known?.version === paragraph.version) return known.text;
-  let text = "";
-  for (const word of paragraph.words) if (word.text) text += word.joins || !text ? word.text : ` ${word.text}`;
+  const text = joined(paragraph.words.filter((word) => word.text));
   texts.set(paragraph, { version: paragraph.version, text });
   return text;
 }

@@ -25,7 +25,7 @@ from chromium import launch  # noqa: E402
 from playwright.sync_api import Playwright, sync_playwright  # noqa: E402
 
 from serve import make_server  # noqa: E402
-from tools import runtime  # noqa: E402
+from voxtral.web import runtime  # noqa: E402
 
 SAMPLES = ROOT / "static" / "samples"
 SPOKEN = SAMPLES / "digits_3.wav"

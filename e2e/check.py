@@ -2,6 +2,9 @@
 
     python3 e2e/check.py [pytest arguments…]
 
+Arguments that name no file or folder, such as `-m slow`, run both halves of the tests, one after the other: in one
+process each would spoil the other's event loop, and some files of the two have the same name.
+
 What is there already is used: a system Chromium before Playwright's own, any Vulkan adapter before Mesa's.
 Standard library only, Python 3.11+. A machine without browser or adapter that cannot be given one is an error.
 """
@@ -17,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "installed-from"
+NONE_CHOSEN = 5  # pytest's exit status
 
 ASK_FOR_DRIVER = """
 from playwright.sync_api import sync_playwright
@@ -41,7 +45,7 @@ asyncio.run(open_native())
 FETCH = """
 import sys
 sys.path.insert(0, "py")
-from tools import runtime
+from voxtral.web import runtime
 try:
     runtime.ensure()
 except runtime.RuntimeFetchError as error:
@@ -61,10 +65,17 @@ def main(arguments: list[str]) -> int:
         if sentence := step():
             print(sentence, file=sys.stderr)
             return 1
-    if arguments:
+    if any(Path(argument.partition("::")[0]).exists() for argument in arguments):
         return _pytest(*arguments)
-    # Browser tests come after the others, one at a time: some of them live by the clock.
-    return max(_pytest("py/tests", "-n", "auto", "--dist", "loadfile"), _pytest("e2e"))
+    if arguments:
+        found = {_pytest(folder, *arguments) for folder in ("py/tests", "e2e")}
+        return max(found - {NONE_CHOSEN}, default=NONE_CHOSEN)  # one half may have none of them
+    # Browser tests come after the others, the ones that live by the clock last and one at a time.
+    return max(
+        _pytest("py/tests", "-n", "auto", "--dist", "loadfile"),
+        _pytest("e2e", "-m", "not alone and not slow", "-n", "2", "--dist", "loadfile"),
+        _pytest("e2e", "-m", "alone and not slow"),
+    )
 
 
 def _pytest(*arguments: str) -> int:

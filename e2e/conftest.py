@@ -12,16 +12,19 @@ from typing import Any, Literal, NamedTuple
 import pytest
 from chromium import find_chromium, launch
 from harness import Harness
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 from watch import Watch
 
 from serve import make_server
-from tools import runtime
 from tools.chromium import QUIET_FLAGS, SOFTWARE_FLAGS
+from voxtral.web import runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_LIMIT_MS = 180_000
+EXPECT_LIMIT_MS = 30_000  # as long as for actions: a busy machine is slow, but not wrong
 SERVICE_WORKERS: Literal["block"] = "block"  # one would answer requests before page.route sees them
+
+expect.set_options(timeout=EXPECT_LIMIT_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,7 +81,7 @@ def context(context: BrowserContext, server: RunningServer, request: pytest.Fixt
     """pytest-playwright's context, under watch; `page` is a page of it."""
     watch = Watch(context, server.url)
     yield context
-    watch.check(errors_expected=_expects_errors(request))
+    watch.end(errors_expected=_expects_errors(request))
 
 
 OpenPage = Callable[..., Page]
@@ -98,10 +101,20 @@ def open_page(playwright: Playwright, server: RunningServer, request: pytest.Fix
         return page
 
     yield open_one
-    for browser, _ in opened:
-        browser.close()
-    for _, watch in opened:
-        watch.check(errors_expected=_expects_errors(request))
+    try:
+        for _, watch in opened:
+            watch.end(errors_expected=_expects_errors(request))
+    finally:
+        for browser, _ in opened:
+            browser.close()
+
+
+@pytest.fixture(scope="module")
+def listening_browser(playwright: Playwright) -> Iterator[Browser]:
+    """With a fake microphone that beeps."""
+    browser = launch(playwright, ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@
  * anything else is four digits.
  *
  * Of models it knows what a test tells it over the channel "director": an event said there goes to the page, and a
- * `models` event is also the answer to list_models from then on. Requests about models, and those to listen, are
- * repeated there.
+ * `models` event is also the answer to list_models from then on. Requests about models, and those to listen, to
+ * measure and to cancel, are repeated there.
  */
 
 const WORDS = ["one", "four", "one", "seven"];
@@ -18,9 +18,10 @@ const sessions = new Map(); // session → {cancelled, stop}
 let scenario = "ready";
 let models = { type: "models", stored: [], offered: [], quota_bytes: 10_700 * MB, used_bytes: 30 * MB };
 const director = new BroadcastChannel("director");
-director.onmessage = ({ data }) => {
-  if (data.type === "models") models = data;
-  postMessage(data);
+director.onmessage = ({ data: { nth, ...event } }) => {
+  if (event.type === "models") models = event;
+  postMessage(event);
+  postMessage({ nth }); // the page has it: fake_core.js
 };
 
 const post = (type, fields) => postMessage({ type, ...fields });
@@ -137,7 +138,7 @@ onmessage = ({ data }) => {
   const state = sessions.get(data.session);
   const isOfModels = !("session" in data);
   if (isOfModels) director.postMessage(data);
-  if (data.type === "listen") director.postMessage({ ...data, port: null });
+  if (["listen", "measure", "cancel"].includes(data.type)) director.postMessage({ ...data, port: null });
   if (data.type === "list_models" && scenario !== "dead") postMessage(models);
   if (data.type === "load") load(data);
   if (data.type === "transcribe") transcribe(data);

@@ -32,10 +32,16 @@ class Director:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.n_said = 0
         page.add_init_script(DIRECT)
 
     def say(self, kind: str, **fields: Any) -> None:
-        self.page.evaluate("event => director.postMessage(event)", {"type": kind, **fields})
+        self.n_said += 1
+        self.page.evaluate("event => director.postMessage(event)", {"type": kind, "nth": self.n_said, **fields})
+
+    def wait(self) -> None:
+        """Until the page has taken all that was said: its clock, if the test holds it, is at that moment."""
+        self.page.wait_for_function("nth => window.lastTold >= nth", arg=self.n_said)
 
     def asked(self, kind: str) -> dict[str, Any]:
         """The next request of this kind; earlier ones of other kinds are forgotten."""
@@ -43,7 +49,7 @@ class Director:
             const i = asked.findIndex(({ type }) => type === kind);
             if (i < 0) return null;
             const [{ files, ...request }] = asked.splice(0, i + 1).slice(i);
-            return { ...request, names: files?.map(({ name }) => name) ?? null };
+            return { ...request, names: request.names ?? files?.map(({ name, path }) => name ?? path) ?? null };
         }"""
         request: dict[str, Any] = self.page.wait_for_function(find, arg=kind).json_value()
         return request

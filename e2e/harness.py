@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tools.wheel import WheelBuilder
+from voxtral.web.wheel import WheelBuilder
 
 E2E = Path(__file__).resolve().parent
 CALL_LIMIT_S = 300

@@ -1,7 +1,7 @@
 """Transcribe files through the real page in headless Chromium; the output is that of the command line.
 
     python e2e/headless.py [--model demo|URL|DIR] [--delay-ms N] [--left-pad N] [--backend B]
-                           [--format txt|srt|vtt|json] [--out DIR] FILE…
+                           [--format txt|srt|vtt|json] [--output-dir DIR] FILE…
 
 Starts serve.py's server on a free port, opens the page, and hands it the files through a hidden file
 input, so that the browser decodes them as it would for a person. A file that fails is one sentence on
@@ -24,11 +24,11 @@ from chromium import NoBrowserError, launch  # noqa: E402
 from playwright.sync_api import Error, Page, sync_playwright  # noqa: E402
 
 from serve import make_server  # noqa: E402
-from tools import runtime  # noqa: E402
-from tools.site import served_model  # noqa: E402
 from voxtral.document import Document, Settings, of_result  # noqa: E402
 from voxtral.errors import VoxtralError  # noqa: E402
 from voxtral.transcript_output import Output, add_output_options  # noqa: E402
+from voxtral.web import runtime  # noqa: E402
+from voxtral.web.site import served_model  # noqa: E402
 
 LOAD = """async () => {
     const input = Object.assign(document.createElement("input"), { type: "file", id: "headless-input", hidden: true });

@@ -85,6 +85,14 @@ async def run_golden(name: str, default_limits: bool = True) -> dict[str, Any]:
     }
 
 
+async def run_precision(dtype: str, address: str) -> dict[str, Any]:
+    """The stages of a set of golden/precision, whose weights are served at this address of the origin."""
+    folder = Path("tests", "golden", "precision", dtype.lower())
+    weights = await HttpSource.open(f"{js.location.origin}{address}")
+    golden = GoldenSet({path.name: path.read_bytes() for path in folder.iterdir()}, weights)
+    return await stage_report(golden, await _open_ops())
+
+
 async def run_demo() -> dict[str, Any]:
     """What the demo network hears in its clip, and what the device it heard it with was given."""
     ops = await _open_ops()

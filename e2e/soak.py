@@ -14,7 +14,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,8 +21,8 @@ from urllib.parse import urlencode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "py")]
 
-from tools.chromium import BrowserError, letters  # noqa: E402
-from tools.site import Site  # noqa: E402
+from tools.chromium import BrowserError, letters, report_of  # noqa: E402
+from voxtral.web.site import Site  # noqa: E402
 
 SETTLING_S = 300.0  # until then everything that is needed has been used once
 MAX_GROWTH = 0.05
@@ -39,19 +38,16 @@ def run(minutes: float, backend: str, command: Sequence[str] | None, limit_s: fl
     """The report that soak.js describes; prints a line each minute of audio. Raises BrowserError."""
     site = Site(mounts={"e2e": ROOT / "e2e"})
     n_rows = 0
-    with closing(letters(site, command, address(minutes, backend, post=""), limit_s)) as mail:
-        for letter in mail:
-            if "error" in letter:
-                raise BrowserError(letter["error"])
-            if "report" in letter:
-                report: dict[str, Any] = letter["report"]
-                return report
-            if "row" in letter:
-                if n_rows == 0:
-                    print("minute   wall s" + "".join(f"{kind + ' MB':>12}" for kind in KINDS))
-                n_rows += 1
-            print(_line(letter["row"]) if "row" in letter else letter["line"], flush=True)
-    raise AssertionError("letters() ends by an error only")
+
+    def show(letter: dict[str, Any]) -> None:
+        nonlocal n_rows
+        if "row" in letter:
+            if n_rows == 0:
+                print("minute   wall s" + "".join(f"{kind + ' MB':>12}" for kind in KINDS))
+            n_rows += 1
+        print(_line(letter["row"]) if "row" in letter else letter["line"], flush=True)
+
+    return report_of(letters(site, command, address(minutes, backend, post=""), limit_s), show)
 
 
 def problems(report: dict[str, Any]) -> list[str]:

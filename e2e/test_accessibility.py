@@ -7,25 +7,19 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import pytest
-from chromium import launch
+from accuracy_reports import CLIPS, report_of
 from fake_page import Director, use_fake_engine
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, expect
 from watch import Watch
+
+from voxtral.accuracy.report import Report
+from voxtral.accuracy.summary import differences
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 AXE_SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"  # axe-core 4.12.1
 RUN_AXE = "async () => (await axe.run({ preload: false, resultTypes: ['violations'] })).violations"
-MICROPHONE_FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 Scheme = Literal["light", "dark"]
 LOOKS: dict[Scheme, tuple[int, int]] = {"light": (390, 844), "dark": (1280, 800)}  # colours do not depend on the size
-
-
-@pytest.fixture(scope="module")
-def listening_browser(playwright: Playwright) -> Iterator[Browser]:
-    """With a fake microphone that beeps."""
-    browser = launch(playwright, MICROPHONE_FLAGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -37,8 +31,10 @@ def director(listening_browser: Browser, base_url: str, request: pytest.FixtureR
     page.emulate_media(reduced_motion="reduce")  # axe would measure the contrast of what is half faded in
     use_fake_engine(page)
     yield Director(page)
-    context.close()
-    watch.check(errors_expected=request.node.get_closest_marker("expects_console_errors") is not None)
+    try:
+        watch.end(errors_expected=request.node.get_closest_marker("expects_console_errors") is not None)
+    finally:
+        context.close()
 
 
 def test_axe_is_the_one_we_mean() -> None:
@@ -206,7 +202,48 @@ def fall_behind(director: Director) -> None:
     """Sound comes twice as fast as it is heard, for 12 s of the page's own clock."""
     for i in range(13):
         director.say("heard", session=1, heard_s=20 + 0.5 * i, waiting_s=8 + 0.5 * i, total_s=None)
+        director.wait()
         director.page.clock.run_for(1000)
+
+
+def arrive_at_accuracy(director: Director) -> Page:
+    """?bench=accuracy, with a set of five clips."""
+    director.page.goto("/?bench=accuracy&model=fake:ready")
+    entries = [clip.entry for clip in CLIPS]
+    director.say(
+        "set_read", id=director.asked("read_set")["id"], entries=entries, notices=["One is missing."], sentence=None
+    )
+    expect(director.page.get_by_role("button", name="Measure")).to_be_enabled()
+    return director.page
+
+
+def accuracy(director: Director) -> None:
+    arrive_at_accuracy(director)
+
+
+def accuracy_run(director: Director) -> None:
+    page = arrive_at_accuracy(director)
+    page.get_by_role("button", name="Measure").click()
+    for i, clip in enumerate(report_of()["clips"][:3], 1):
+        director.say("clip_heard", session=1, id=clip["id"], clip=clip, reason=None, n_heard=i, n_clips=5)
+    expect(page.get_by_text("3 of 5 clips")).to_be_visible()
+
+
+def accuracy_report(director: Director) -> None:
+    accuracy_run(director)
+    director.say("done", session=1, result=report_of())
+    expect(director.page.get_by_role("heading", name="Clips, the worst first")).to_be_visible()
+
+
+def accuracy_comparison(director: Director) -> None:
+    page = arrive_at_accuracy(director)
+    files = [{"name": name, "mimeType": "application/json", "buffer": b"{}"} for name in ("a.json", "b.json")]
+    page.locator("#report-files").set_input_files(files)
+    one, two = report_of(), report_of(CLIPS[1:], delay_ms=960)
+    found = differences(*(Report.of(report, "a report").clips for report in (two, one)))
+    asked = director.asked("read_reports")
+    director.say("reports_read", id=asked["id"], reports=[one, two], comparison=found, sentence=None)
+    expect(page.get_by_role("heading", name="Two reports")).to_be_visible()
 
 
 def example(name: str) -> Callable[[Director], None]:
@@ -222,7 +259,8 @@ def example(name: str) -> Callable[[Director], None]:
 
 STATES: list[Callable[[Director], None]] = [
     loading, ready, slow_machine, refused, failed, told, listening, recovering, hopeless, queue, finished, word_card,
-    editing, menu, python, earlier, settings, shortcuts, captions, example("guide"), example("video"),
+    editing, menu, python, earlier, settings, shortcuts, captions,
+    accuracy, accuracy_run, accuracy_report, accuracy_comparison, example("guide"), example("video"),
 ]  # fmt: skip
 
 

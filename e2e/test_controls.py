@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chromium import launch
 from fake_page import Director, use_fake_engine
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, expect
 from watch import Watch
 
-MICROPHONE_FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SENTENCE = "The last train had already gone, and nobody could agree about the time. "
 SPY = """
     window.wanted = [];
@@ -24,14 +22,6 @@ SPY = """
 """
 
 
-@pytest.fixture(scope="module")
-def listening_browser(playwright: Playwright) -> Iterator[Browser]:
-    """With a fake microphone that beeps."""
-    browser = launch(playwright, MICROPHONE_FLAGS)
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def director(listening_browser: Browser, base_url: str) -> Iterator[Director]:
     """A page with the fake engine."""
@@ -40,8 +30,10 @@ def director(listening_browser: Browser, base_url: str) -> Iterator[Director]:
     page = context.new_page()
     use_fake_engine(page)
     yield Director(page)
-    context.close()
-    watch.check()
+    try:
+        watch.end()
+    finally:
+        context.close()
 
 
 def be_ready(director: Director, scenario: str = "held") -> Page:
@@ -73,6 +65,7 @@ def fall_behind(director: Director, *, seconds: int, waiting_s: float) -> float:
     for _ in range(seconds):
         waiting_s += 0.5
         director.say("heard", session=1, heard_s=20 + waiting_s, waiting_s=waiting_s, total_s=None)
+        director.wait()
         director.page.clock.run_for(1000)
     return waiting_s
 
@@ -81,6 +74,7 @@ def fall_behind(director: Director, *, seconds: int, waiting_s: float) -> float:
 
 
 def test_settings_show_at_once_reach_the_engine_and_stay(director: Director) -> None:
+    director.page.clock.install()
     page = be_ready(director)
     page.get_by_role("button", name="480 ms behind the voice").click()
     sheet = page.get_by_role("dialog", name="Settings")
@@ -88,8 +82,10 @@ def test_settings_show_at_once_reach_the_engine_and_stay(director: Director) -> 
     expect(delay).to_be_focused()
     expect(sheet).to_contain_text("At 480 ms: 8.72 % of words wrong on average, 4.90 % in English.")
     expect(sheet).to_contain_text("not measured here")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 20)  # however long the keys take, they come at once
     for _ in range(6):
         delay.press("ArrowRight")
+    page.clock.resume()
     expect(delay).to_have_attribute("aria-valuetext", "960 ms")
     expect(sheet).to_contain_text("At 960 ms: 7.70 % of words wrong on average")
     assert director.asked("prepare")["delay_ms"] == 960
@@ -124,6 +120,21 @@ def test_settings_show_at_once_reach_the_engine_and_stay(director: Director) -> 
     expect(page.get_by_role("button", name="Stop")).to_be_enabled()  # Esc closed the sheet, nothing else
     usual = page.locator(".word").first.evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
     assert size == pytest.approx(1.45 * usual)
+
+
+def test_what_is_being_typed_is_left_alone(director: Director) -> None:
+    page = be_ready(director)
+    page.get_by_role("button", name="Settings").click()
+    field = page.get_by_role("spinbutton", name="Characters in a line")
+    expect(field).to_have_value("42")
+    for typed, kept in [("32", "32"), ("99", "32")]:
+        field.fill(typed)
+        director.say("notice", session=None, sentence=f"Something was drawn beside {typed}.")
+        expect(page.get_by_text(f"Something was drawn beside {typed}.")).to_have_count(1)
+        expect(field).to_have_value(typed)
+        field.press("Enter")
+        expect(field).to_have_value(kept)
+        assert page.evaluate("JSON.parse(localStorage['voxtral-settings']).subtitleLimits.lineLength") == 32
 
 
 @pytest.mark.parametrize("kept", ["{", "null", '{"delayMs": 81, "theme": "pink", "captionSize": "big", "deviceId": 3}'])
@@ -215,7 +226,7 @@ def test_full_screen_captions_show_only_the_last_words_and_say_each_once(directo
     captions.get_by_role("button", name="Leave").click()
     expect(captions).to_be_hidden()
     expect(page.locator("main")).to_have_js_property("inert", False)
-    assert page.evaluate("document.fullscreenElement") is None
+    page.wait_for_function("document.fullscreenElement === null")  # the browser takes its time to leave
 
 
 def test_captions_fill_the_window_where_there_is_no_full_screen(director: Director) -> None:
@@ -333,9 +344,10 @@ def test_a_microphone_that_goes_away_ends_the_recording_and_keeps_its_words(dire
 def test_falling_behind_is_a_meter_then_words_then_an_offer(director: Director) -> None:
     director.page.clock.install()
     page = listen(director)
-    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 20)  # a moment that is not past when it is asked for
     meter = page.get_by_role("meter", name="Seconds of sound waiting to be heard")
     director.say("heard", session=1, heard_s=20, waiting_s=0.3, total_s=None)
+    director.wait()
     page.clock.run_for(300)
     expect(meter).to_have_js_property("value", 0.3)
     expect(page.locator("#lag")).to_be_hidden()
@@ -350,6 +362,7 @@ def test_falling_behind_is_a_meter_then_words_then_an_offer(director: Director) 
     expect(offer.get_by_role("button", name="Use the demo model")).to_be_visible()
     for i in range(12):  # it catches up
         director.say("heard", session=1, heard_s=60 + 2 * i, waiting_s=12.5 - i, total_s=None)
+        director.wait()
         page.clock.run_for(1000)
     expect(offer).to_be_hidden()
     fall_behind(director, seconds=26, waiting_s=1)

@@ -9,6 +9,8 @@ from damaged_audio import SAMPLES
 from playwright.sync_api import Browser, Page, expect
 from watch import Watch
 
+pytestmark = pytest.mark.alone  # a voice comes at its own pace
+
 OpenPage = Callable[..., Page]
 
 READY_LIMIT_MS = 180_000

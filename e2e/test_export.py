@@ -14,9 +14,10 @@ from plain_server import PlainServer, serve_plainly
 from playwright.sync_api import Browser
 from watch import Watch
 
-from tools import runtime
-from tools.export import ExportError, export
-from tools.headers import COMMON_HEADERS
+from voxtral.web import runtime
+from voxtral.web.export import ExportError, export
+from voxtral.web.headers import COMMON_HEADERS
+from voxtral.web.places import Places
 
 ROOT = Path(__file__).resolve().parents[1]
 BELOW = "some/sub/path"
@@ -62,7 +63,7 @@ def test_it_works_below_a_path_without_any_header(browser: Browser, host: PlainS
     assert all(path.startswith(f"/{BELOW}/") for path in host.asked if path != "/favicon.ico")
     version = next(exported.glob("v-*")).name
     outside = {path.partition("?")[0] for path in host.asked if not path.startswith(f"/{BELOW}/{version}/")}
-    assert outside - {"/favicon.ico"} == {f"/{BELOW}/", f"/{BELOW}/models/manifest.json"}
+    assert outside - {"/favicon.ico"} == {f"/{BELOW}/", f"/{BELOW}/models/manifest.json", f"/{BELOW}/v1/voxtral"}
     context.close()
     watch.check()
 
@@ -141,7 +142,7 @@ def test_an_earlier_export_is_replaced_and_its_version_stays(tmp_path: Path) -> 
     versions = []
     for step in range(4):
         (root / "static" / "style.css").write_text(f"/* {min(step, 2)} */")
-        versions.append(f"v-{export(folder, root).version}")
+        versions.append(f"v-{export(folder, Places.of_checkout(root)).version}")
         assert f'"{versions[-1]}/app/main.js"' in (folder / "index.html").read_text()
         assert f"{versions[-1]}/app/main.js" in listed_files(folder)
         assert {path.name for path in folder.glob("v-*")} == set(versions[-2:])

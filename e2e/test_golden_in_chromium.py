@@ -6,6 +6,7 @@ And one layer of each half at the 4B model's widths, by the kernels for software
 from typing import Any
 
 import full_width
+import precision
 import pytest
 from demo_case import CLIP, MODEL, SPOKEN, TEKKEN
 from golden_cases import CHUNKS, SETS, TOLERANCES
@@ -25,6 +26,17 @@ def test_golden_set(harness: Harness, name: str) -> None:
     assert stages.pop("tokens") is True
     assert stages.keys() == TOLERANCES.keys()
     assert {stage: error for stage, error in stages.items() if not error <= TOLERANCES[stage]} == {}
+
+
+@pytest.mark.parametrize("dtype", precision.DTYPES)
+def test_matrices_of_other_types(harness: Harness, server: Any, dtype: str) -> None:
+    weights = server.made / f"{dtype}.gguf"
+    precision.write_gguf(weights, dtype)
+    files = [f"tests/golden/precision/{dtype.lower()}/{name}" for name in precision.golden_files(dtype)]
+    report = harness.run("in_chromium", "run_precision", [dtype, f"/made/{weights.name}"], files=files)
+    assert report.pop("tokens") is True
+    assert report.keys() == TOLERANCES.keys()
+    assert {stage: error for stage, error in report.items() if not error <= TOLERANCES[stage]} == {}
 
 
 def test_the_demo_network_needs_no_more_than_the_default_limits(harness: Harness) -> None:

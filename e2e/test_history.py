@@ -1,6 +1,7 @@
 """Earlier sessions: kept as they grow, found, opened, exported and deleted, all in this browser."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,15 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from voxtral.document import Document
 
-KEEP = """async ([id, title, texts, audio_s]) => {
+APP = Path(__file__).resolve().parents[1] / "app"
+KEEP = """async ([id, title, texts, audio_s, isFinished]) => {
     const { saveSession } = await import("/app/history.js");
     const word = (text, i) => ({ text, start: i, end: i + 0.5, probability: 0.9, alternatives: [], joins: false,
                                  heard: null, isInserted: false });
     const settings = { delay_ms: 480, left_pad_tokens: 32, second_pass: false, backend: "numpy", adapter: "CPU" };
     const day = String(10 + Number(id)).padStart(2, "0");
     const session = { id, title, created_at: `2026-10-${day}T10:32:00.000Z`, source: "file", audio_s,
-        model: "Voxtral demo", settings, isFinished: true, hasAudio: false, opening: texts[0] };
+        model: "Voxtral demo", settings, isFinished, hasAudio: false, opening: texts[0] };
     const paragraphs = texts.map((text, index) => ({ index, text, words: text.split(" ").map(word) }));
     await saveSession(session, paragraphs); }"""
 
@@ -37,12 +39,12 @@ def rows(page: Page) -> Locator:
     return page.locator("#session-list > li")
 
 
-def open_with(page: Page, *sessions: tuple[str, list[str]]) -> None:
+def open_with(page: Page, *sessions: tuple[str, list[str]], is_finished: bool = True) -> None:
     """The page with these sessions in its history, the first one the oldest."""
     use_fake_engine(page)
     page.goto("/?model=fake:ready")
     for i, (title, texts) in enumerate(sessions):
-        page.evaluate(KEEP, [str(i), title, texts, 60 * (i + 1)])
+        page.evaluate(KEEP, [str(i), title, texts, 60 * (i + 1), is_finished])
     page.reload()
     expect(rows(page)).to_have_count(len(sessions))
 
@@ -103,15 +105,67 @@ def test_another_tab_neither_offers_nor_touches_what_is_at_work_here(page: Page,
     expect(rows(other)).to_have_count(1)
     expect(other.locator("#lost")).to_be_hidden()
     rows(other).get_by_role("button", name="Open").click()
-    expect(other.get_by_text("“stuck.wav” is open in another tab; close it there first.")).to_be_visible()
+    sentence = other.get_by_text("“stuck.wav” is open in another tab; close it there first.")
+    expect(sentence).to_be_visible()
+    other.keyboard.press("Escape")
+    expect(sentence).to_be_hidden()
     other.get_by_role("button", name="Delete stuck.wav").click()
     rows(other).get_by_role("button", name="Delete", exact=True).click()
+    expect(sentence).to_be_visible()
     expect(rows(other)).to_have_count(1)
     director.say("cancelled", session=1)
     page.get_by_role("button", name="Clear").click()
     expect(rows(page)).to_have_count(1)
     rows(other).get_by_role("button", name="Open").click()
     expect(other.get_by_role("article").locator(".text")).to_have_text("hello wurld")
+
+
+HOLD = """async () => {
+    const { promise: isHeld, resolve } = Promise.withResolvers();
+    navigator.locks.request("voxtral-session-0", () => {
+        resolve();
+        return new Promise((release) => (window.letGo = release));
+    });
+    await isHeld;
+}"""
+IS_WAITED_FOR = """async () => {
+    const { pending } = await navigator.locks.query();
+    return pending.some(({ name }) => name === "voxtral-session-0");
+}"""
+
+
+def let_go_when_asked(page: Page, holder: Page) -> None:
+    page.wait_for_function(IS_WAITED_FOR)
+    holder.evaluate("letGo()")
+
+
+def test_a_page_that_is_just_leaving_is_waited_for(page: Page, context: BrowserContext) -> None:
+    source = (APP / "history.js").read_text(encoding="utf-8")
+    assert "PAGE_LEAVES_MS = 1500;" in source
+    patient = source.replace("PAGE_LEAVES_MS = 1500;", "PAGE_LEAVES_MS = 60_000;")
+    context.route("**/app/history.js", lambda route: route.fulfill(body=patient, content_type="text/javascript"))
+    open_with(page, ("Talk", ["hello world"]), is_finished=False)
+    offer = page.locator("#lost")
+    expect(offer).to_be_visible()
+    holder = context.new_page()
+    holder.goto("/e2e/fake_core.js")
+    holder.evaluate(HOLD)
+    page.reload()
+    expect(rows(page)).to_have_count(1)
+    expect(offer).to_be_hidden()
+    let_go_when_asked(page, holder)
+    expect(offer).to_contain_text("The transcript of “Talk” was not finished")
+    holder.evaluate(HOLD)
+    rows(page).get_by_role("button", name="Open").click()
+    let_go_when_asked(page, holder)
+    expect(page.get_by_role("article").locator(".text")).to_have_text("hello world")
+    expect(offer).to_be_hidden()
+    page.get_by_role("article").get_by_role("button", name="Close").click()
+    holder.evaluate(HOLD)
+    rows(page).get_by_role("button", name="Delete Talk").click()
+    rows(page).get_by_role("button", name="Delete", exact=True).click()
+    let_go_when_asked(page, holder)
+    expect(page.locator("#history")).to_be_hidden()
 
 
 def test_what_python_made_is_kept_until_it_is_not_wanted(page: Page) -> None:
@@ -220,7 +274,7 @@ def test_a_transcript_of_hours_costs_as_much_a_word_as_a_short_one(page: Page) -
     paragraphs = [" ".join(f"word{i}" for i in range(100))] * (n_words // 100)
     open_with(page, ("Hours", paragraphs))
     rows(page).get_by_role("button", name="Open").click()
-    expect(page.locator(".word").nth(n_words - 1)).to_be_attached(timeout=60_000)
+    expect(page.locator(".word").nth(n_words - 1)).to_be_attached(timeout=180_000)
     touched = page.evaluate(
         """async () => {
         const { Words } = await import("/app/words.js");

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from fake_page import Director, use_fake_engine
-from playwright.sync_api import Locator, Page, expect
+from patience import wait_until
+from playwright.sync_api import Download, Locator, Page, expect
 
 GB = 1_000_000_000
 HUB = "hub:TrevorJS/voxtral-mini-realtime-gguf"
@@ -140,7 +141,7 @@ def test_without_room_or_graphics_card_the_full_model_says_so_first(models: Mode
     )
     models.press("Use without storing: Voxtral Mini 4B")
     assert models.asked("load")["model_url"] == "hub"
-    assert models.page.url.endswith("/?model=hub")
+    expect(models.page).to_have_url(re.compile(r"/\?model=hub$"))
     models.open("/?model=fake:software-numpy")
     expect(models.row("Voxtral")).to_contain_text("without one it would need minutes for every second of speech")
 
@@ -258,7 +259,7 @@ def test_an_address_of_elsewhere_opens_a_page_that_proposes_it(models: ModelsPag
     models.say("fetched", key="tiny-3")
     models.models(stored(model, 57e6, 57e6))
     expect(models.card("tiny")).to_contain_text("Stored and checked, 57 MB.")
-    assert models.page.url.endswith("/")
+    expect(models.page).to_have_url(re.compile("/$"))
 
     models.open("/?from=https://models.example.org/tiny")
     models.models(stored(model, 57e6, 57e6))
@@ -315,7 +316,7 @@ def test_stored_models_are_verified_mended_exported_and_deleted(models: ModelsPa
     models.page.add_init_script("delete Window.prototype.showDirectoryPicker; delete window.showDirectoryPicker;")
     models.open("/?from=http://localhost:9000/tiny.gguf")
     models.press("Not now: A model from localhost:9000")
-    assert models.page.url.endswith("/")
+    expect(models.page).to_have_url(re.compile("/$"))
     models.models(stored(TINY, 57e6, 57e6))
     tiny = TINY["title"]
     models.press(f"Verify: {tiny}")
@@ -334,16 +335,15 @@ def test_stored_models_are_verified_mended_exported_and_deleted(models: ModelsPa
 
     models.press(f"Export to files: {tiny}")
     assert models.asked("export")["key"] == "tiny-2"
-    saved = []
-    models.page.on(
-        "download", lambda download: saved.append((download.suggested_filename, download.path().read_text()))
-    )
+    downloads: list[Download] = []  # in the order in which they begin; they end when they like
+    models.page.on("download", lambda download: downloads.append(download))
     models.page.evaluate(
         """director.postMessage({ type: "exported", key: "tiny-2", files: [
         { name: "tekken.json", blob: new Blob(["{}"]) }, { name: "tiny.gguf", blob: new Blob(["GGUF"]) }] })"""
     )
     expect(models.row(tiny)).to_contain_text("Exported: tekken.json, tiny.gguf.")
-    models.page.wait_for_timeout(300)
+    wait_until(models.page, lambda: len(downloads) == 2)
+    saved = [(download.suggested_filename, download.path().read_text()) for download in downloads]
     assert saved == [("tekken.json", "{}"), ("tiny.gguf", "GGUF")]
 
     models.page.get_by_role("button", name=f"Delete: {tiny}").press("Enter")

@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fake_page import use_fake_engine
+from fake_page import Director, use_fake_engine
+from patience import wait_until
 from playwright.sync_api import Locator, Page, Route, expect
 
 E2E = Path(__file__).resolve().parent
@@ -81,6 +83,7 @@ def test_bytes_of_the_runtime_are_counted_as_they_come(page: Page) -> None:
     page.route("**/static/runtime.json", lambda route: route.fulfill(body=json.dumps({"files": files})))
     page.goto("/?model=fake:ready")
     expect(page.get_by_text("0.0 of 3.0 MB")).to_be_visible()
+    wait_until(page, lambda: bool(held))
     held[0].fulfill(body="x" * 2_999_895)
     expect(page.get_by_role("status").first).to_have_text("Ready on Test GPU")
 
@@ -195,6 +198,7 @@ def test_files_dropped_while_loading_are_done_when_ready(page: Page) -> None:
     page.goto("/?model=fake:ready")
     choose(page, "early.wav")
     expect(entry(page, "early.wav")).to_contain_text("Waiting its turn")
+    wait_until(page, lambda: bool(held))
     held[0].fulfill(body="")
     expect(entry(page, "early.wav").locator(".text")).to_have_text("one four one seven")
 
@@ -280,11 +284,43 @@ def test_copying_one_text_and_all(open_fake: GotoPage) -> None:
     choose(page, "a.wav", "b.wav", "silence.wav")
     expect(entry(page, "silence.wav")).to_contain_text("of sound")
     entry(page, "a.wav").get_by_role("button", name="Copy").click()
-    expect(entry(page, "a.wav").get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == "one four one seven"
+    expect_copied(page, "one four one seven")
     page.get_by_role("button", name="Copy all").click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
-    assert page.evaluate("navigator.clipboard.readText()") == "a.wav\none four one seven\n\nb.wav\none four one seven"
+    expect_copied(page, "a.wav\none four one seven\n\nb.wav\none four one seven")
+
+
+def expect_copied(page: Page, text: str) -> None:
+    page.wait_for_function("text => navigator.clipboard.readText().then((copied) => copied === text)", arg=text)
+
+
+def test_what_was_copied_last_says_so_for_its_own_time(open_fake: GotoPage, page: Page) -> None:
+    page.clock.install()
+    open_fake()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, "a.wav")
+    expect(entry(page, "a.wav")).to_contain_text("of sound")
+    one, all_ = entry(page, "a.wav").locator(".copy span"), page.locator("#copy-all span")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 20)  # a moment that is not past when it is asked for
+
+    def run_until(button: Locator, text: str) -> None:
+        def has_text() -> bool:
+            page.clock.run_for(20)  # a frame
+            return button.text_content() == text
+
+        wait_until(page, has_text)
+
+    page.locator("#entries .copy").click()
+    run_until(one, "Copied")
+    expect(entry(page, "a.wav").get_by_role("button", name="Copied")).to_be_visible()
+    page.clock.run_for(1000)
+    page.locator("#copy-all").click()
+    run_until(all_, "Copied")
+    expect(page.get_by_role("button", name="Copied")).to_have_count(1)
+    assert one.text_content() == "Copy"
+    page.clock.run_for(800)  # the time of the first is over
+    assert all_.text_content() == "Copied"
+    page.clock.run_for(800)
+    assert all_.text_content() == "Copy all"
 
 
 def test_clear_can_be_undone_and_spares_what_is_at_work(open_fake: GotoPage) -> None:
@@ -308,10 +344,10 @@ def test_clear_can_be_undone_and_spares_what_is_at_work(open_fake: GotoPage) -> 
 def test_spoken_words_appear_while_speaking_and_stop_flushes_the_last(open_listening: GotoPage) -> None:
     page = open_listening()
     words = page.locator(".word")
+    expect(page.get_by_role("timer")).to_have_text(re.compile(r"0:0[1-9]"))
     expect(words.nth(2)).to_be_visible()
     expect(page.get_by_role("meter", name="Microphone level")).to_be_visible()
     page.wait_for_function("document.querySelector('#level').value > 0.1")
-    expect(page.get_by_role("timer")).to_have_text(re.compile(r"0:0[1-9]"))
     expect(page.locator("#lag")).to_be_hidden()
     page.get_by_role("button", name="Stop").click()
     expect(words.last).to_have_text("nine")  # the fake says it once the last block has come
@@ -361,7 +397,7 @@ def test_a_damaged_model_is_one_sentence_and_a_reload_button(open_fake: GotoPage
         page.get_by_role("button", name="Reload").click()
     with page.expect_navigation():
         page.get_by_role("button", name="Use the demo model").click()
-    assert page.url.endswith("/")
+    expect(page).to_have_url(re.compile("/$"))
 
 
 def test_a_model_without_room_is_explained_and_the_demo_takes_its_place(open_fake: GotoPage) -> None:
@@ -377,7 +413,7 @@ def test_a_model_without_room_is_explained_and_the_demo_takes_its_place(open_fak
     card.get_by_role("button", name="Use the demo model").click()
     expect(page.get_by_role("button", name="Speak")).to_be_enabled()
     expect(card).to_be_hidden()
-    assert page.url.endswith("/?delay_ms=960")
+    expect(page).to_have_url(re.compile(r"/\?delay_ms=960$"))
     assert page.evaluate("async () => (await voxtral.ready).delay_ms") == 960
     choose(page, "a.wav")
     expect(entry(page, "a.wav").locator(".text")).to_have_text("one four one seven")
@@ -388,7 +424,7 @@ def test_who_insists_gets_a_slow_model(open_fake: GotoPage) -> None:
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
     page.get_by_role("button", name="Load it anyway").click()
     expect(page.get_by_role("button", name="Speak")).to_be_enabled()
-    assert page.url.endswith("/?model=fake%3Arefused-slow&backend=webgpu")
+    expect(page).to_have_url(re.compile(r"/\?model=fake%3Arefused-slow&backend=webgpu$"))
 
 
 def test_files_that_waited_for_a_refused_model_say_so(page: Page) -> None:
@@ -397,6 +433,7 @@ def test_files_that_waited_for_a_refused_model_say_so(page: Page) -> None:
     page.route("**/fake/pyodide.mjs", lambda route: held.append(route))
     page.goto("/?model=fake:refused")
     choose(page, "early.wav")
+    wait_until(page, lambda: bool(held))
     held[0].fulfill(body="")
     expect(entry(page, "early.wav").get_by_role("alert")).to_have_text("No model was loaded; try again when one is.")
     page.get_by_role("button", name="Use the demo model").click()
@@ -430,7 +467,7 @@ def test_a_crash_keeps_the_transcript(open_fake: GotoPage) -> None:
     expect(entry(page, "never.wav")).to_have_attribute("data-status", "failed")
     expect(entry(page, "a.wav").locator(".text")).to_have_text("one four one seven")
     page.get_by_role("button", name="Copy all").click()
-    assert page.evaluate("navigator.clipboard.readText()") == "one four one seven"
+    expect_copied(page, "one four one seven")
 
 
 @pytest.mark.expects_console_errors
@@ -503,7 +540,7 @@ def test_an_engine_that_fails_to_import_says_what_is_missing(page: Page) -> None
     body = source.replace("from voxtral.worker import", "from voxtral.wrecker import")
     page.route("**/app/engine.py", lambda route: route.fulfill(body=body))
     page.goto("/")
-    expect(page.locator("#failure")).to_contain_text("No module named 'voxtral.wrecker'", timeout=120_000)
+    expect(page.locator("#failure")).to_contain_text("No module named 'voxtral.wrecker'", timeout=300_000)
     expect(page.get_by_role("button", name="Reload")).to_be_visible()
 
 
@@ -561,7 +598,55 @@ def test_the_newest_words_stay_in_view(open_fake: GotoPage) -> None:
     last = entry(page, "long.wav").locator(".word").last
     expect(entry(page, "long.wav")).to_contain_text("of sound")
     expect(last).to_be_in_viewport()
-    assert last.bounding_box()["y"] < page.locator(".dock").bounding_box()["y"]
+    page.wait_for_function(IS_ABOVE_DOCK)
+
+
+IS_ABOVE_DOCK = """() => {
+    const [last, dock] = [[...document.querySelectorAll(".word")].at(-1), document.querySelector(".dock")];
+    return last.getBoundingClientRect().y < dock.getBoundingClientRect().y;
+}"""
+HOLD_FRAMES = """() => {
+    const frame = requestAnimationFrame.bind(window);
+    const held = [];
+    window.requestAnimationFrame = (draw) => held.push(draw);
+    window.releaseFrames = () => {
+        window.requestAnimationFrame = frame;
+        held.forEach(frame);
+    };
+}"""
+
+
+def test_words_heard_between_two_frames_come_into_view(open_fake: GotoPage, page: Page) -> None:
+    director = Director(page)
+    open_fake("loading")
+    expect(page.get_by_text("5.0 of 12.5 MB")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 640})
+    choose(page, "long.wav")
+    expect(entry(page, "long.wav")).to_contain_text("Waiting its turn")
+    page.evaluate(HOLD_FRAMES)
+    state: dict[str, Any] = {"backend": "webgpu", "adapter": "Test GPU", "is_software": False, "model": "Voxtral demo"}
+    sizes = {"delay_ms": 480, "left_pad_tokens": 76, "weights_bytes": 12_500_000, "weights_s": 0.05}
+    director.say("ready", **state, **sizes, description="", vocabulary=None, replaced=[])
+    page.wait_for_timeout(500)  # all is heard
+    page.evaluate("releaseFrames()")
+    expect(entry(page, "long.wav")).to_contain_text("of sound")
+    expect(entry(page, "long.wav").locator(".word").last).to_be_in_viewport()
+
+
+def test_what_is_laid_out_late_does_not_push_the_newest_words_away(open_fake: GotoPage) -> None:
+    page = open_fake()
+    page.set_viewport_size({"width": 390, "height": 640})
+    choose(page, "long.wav")
+    words = entry(page, "long.wav").locator(".word")
+    expect(entry(page, "long.wav")).to_contain_text("of sound")
+    expect(words.last).to_be_in_viewport()
+    grow = "(word, n) => { word.style.cssText = `display: inline-block; margin-top: ${n * innerHeight}px`; }"
+    words.nth(150).evaluate(grow, 1)
+    expect(words.last).to_be_in_viewport()
+    page.locator("body").press("Shift")  # from here on the page is the person's
+    words.nth(158).evaluate(grow, 2)
+    page.wait_for_timeout(200)
+    expect(words.last).not_to_be_in_viewport()
 
 
 CONTRAST = """([text, ground]) => {

@@ -55,7 +55,7 @@ def page(browser: Browser, base_url: str) -> Iterator[Page]:
     context.close()
 
 
-@pytest.mark.parametrize("option", ["model", "from", "packages"])
+@pytest.mark.parametrize("option", ["model", "from", "packages", "server"])
 @pytest.mark.parametrize("in_worker", [False, True])
 def test_only_the_named_origin_is_in_reach(
     page: Page, named: PlainServer, other: PlainServer, option: str, in_worker: bool
@@ -85,6 +85,9 @@ def test_only_the_named_origin_is_in_reach(
         "?model=https://*",
         "?from=https://example.org&from=https://example.com",
         "?packages=https://example.org&packages=https://example.net&packages=https://example.com",
+        "?server=;script-src *",
+        "?server=https://*",
+        "?server=https://example.org&server=https://example.com",
     ],
 )
 def test_nothing_else_in_the_address_opens_anything(page: Page, other: PlainServer, query: str) -> None:
@@ -95,6 +98,34 @@ def test_nothing_else_in_the_address_opens_anything(page: Page, other: PlainServ
     meta = page.locator("meta[http-equiv=Content-Security-Policy]")
     expect(meta).to_have_count(2)
     assert "*" not in (meta.first.get_attribute("content") or "").replace("https://*.h", "")
+
+
+SOCKETS = """async (addresses) => {
+    const refused = [];
+    addEventListener("securitypolicyviolation", ({ blockedURI }) => refused.push(new URL(blockedURI).host));
+    for (const address of addresses) new WebSocket(address);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return refused;
+}"""
+NAME = (
+    """(address) => localStorage.setItem("voxtral-servers", JSON.stringify({ used: null, servers: [{ address }] }))"""
+)
+
+
+def test_a_server_the_person_named_is_in_reach_with_its_sockets_and_no_other(
+    page: Page, named: PlainServer, other: PlainServer
+) -> None:
+    page.route("**/app/main.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page.goto("/")
+    sockets = [f"ws://localhost:{server.server_port}/v1/realtime" for server in (named, other)]
+    assert page.evaluate(SOCKETS, sockets) == [f"localhost:{server.server_port}" for server in (named, other)]
+    page.evaluate(NAME, f"{named.url}/v1")
+    page.reload()
+    assert page.evaluate(SOCKETS, sockets) == [f"localhost:{other.server_port}"]
+    assert page.evaluate(TRY, [[f"{named.url}/tekken.json", f"{other.url}/tekken.json"], False]) == ["hello", "refused"]
+    page.evaluate("localStorage.setItem('voxtral-servers', '{\"servers\": [{}, 7]}')")  # damaged: nothing is opened
+    page.reload()
+    assert page.evaluate(SOCKETS, sockets[:1]) == [f"localhost:{named.server_port}"]
 
 
 @pytest.mark.usefixtures("server")

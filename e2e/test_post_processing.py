@@ -10,7 +10,7 @@ from plain_server import PlainServer, serve_plainly
 from playwright.sync_api import Browser, Locator, Page, expect
 from watch import Watch
 
-START_LIMIT_MS = 60_000  # Python, from the files of the server
+START_LIMIT_MS = 180_000  # Python, from the files of the server
 
 
 @pytest.fixture

@@ -157,6 +157,27 @@ def test_recordings_are_listed_and_deleted(page: Page) -> None:
     assert "of one second" not in ids
 
 
+KEEP = """async (address) => {
+    const { keepSound } = await import("/app/audio_file.js");
+    const { recordingOf } = await import("/app/recorder.js");
+    const kept = keepSound(new File([await (await fetch(address)).blob()], "clip.wav"), "of a file");
+    let first = null;
+    while (!first) {
+        await new Promise((go) => setTimeout(go));
+        first = await recordingOf("of a file");
+    }
+    const { size } = await first.wav(1);
+    await kept;
+    return [first.durationS, (await recordingOf("of a file")).durationS, size];
+}"""
+
+
+def test_the_sound_of_a_file_is_there_whole_or_not_yet(page: Page) -> None:
+    first_s, whole_s, n_bytes = page.evaluate(KEEP, "/static/samples/digits_1.wav")
+    assert first_s == whole_s == pytest.approx(3, abs=0.5)
+    assert n_bytes == 44 + 2 * RATE * (whole_s - 1)
+
+
 FULL_DISK = """
 const { write, flush } = FileSystemSyncAccessHandle.prototype;
 let isFull = false;

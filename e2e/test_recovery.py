@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 from bare_page import open_bare
-from playwright.sync_api import Browser, Page
+from patience import wait_until
+from playwright.sync_api import Browser, Page, Worker
+
+pytestmark = pytest.mark.alone  # the engine crashes in the middle of a recording
 
 ENGINE = "fake_engine.js"
 HEARD = ["one", "four", "one", "seven"]  # by fake_engine.js, one each half second
@@ -25,6 +28,16 @@ LISTEN = """async (recordingId) => {
 }"""
 N_WORDS = "() => own.filter(({ type }) => type === 'words').flatMap(({ words }) => words).length"
 HEARD_S = "() => own.filter(({ type }) => type === 'heard').at(-1)?.heard_s ?? 0"
+CRASH_AFTER_70_S = """() => {
+    const tell = postMessage;
+    let isBroken = false;
+    self.postMessage = (event) => {
+        if (isBroken) throw new Error("out of memory");
+        tell(event);
+        isBroken = event.heard_s > 70;
+    };
+}"""
+CRASHED_AT_S = "() => own.find(({ heard_s }) => heard_s > 70).heard_s"
 TOLD = "() => events.filter(({ type }) => ['recovering', 'recovered', 'error'].includes(type))"
 
 
@@ -34,18 +47,24 @@ def page(browser: Browser, base_url: str) -> Iterator[Page]:
         yield open_bare(context.new_page())
 
 
+def engine_of(page: Page) -> Worker:
+    return [worker for worker in page.workers if worker.url.endswith(ENGINE)][-1]
+
+
 def crash(page: Page) -> None:
-    engine = next(worker for worker in page.workers if worker.url.endswith(ENGINE))
-    engine.evaluate("setTimeout(() => { throw new Error('out of memory'); })")
+    engine_of(page).evaluate("setTimeout(() => { throw new Error('out of memory'); })")
 
 
 def until(page: Page, expression: str, is_so: Callable[[Any], bool]) -> Any:
-    for _ in range(400):
+    value = None
+
+    def look() -> bool:
+        nonlocal value
         value = page.evaluate(expression)
-        if is_so(value):
-            return value
-        page.wait_for_timeout(20)
-    raise AssertionError(f"{expression} stayed {value}")
+        return is_so(value)
+
+    wait_until(page, look)
+    return value
 
 
 def words_of(page: Page) -> list[dict[str, Any]]:
@@ -149,15 +168,14 @@ def test_a_file_goes_on_where_it_was(page: Page, server: Any) -> None:
     seconds = 240
     noise = np.random.default_rng(1).uniform(-0.03, 0.03, seconds * 8000)
     soundfile.write(server.made / "minutes.flac", noise, 8000)
+    engine_of(page).evaluate(CRASH_AFTER_70_S)
     page.evaluate("""async () => {
         window.own = [];
         const file = new File([await (await fetch("/made/minutes.flac")).blob()], "minutes.flac");
         window.outcome = voxtral.transcribeFile(file, (event) => own.push(event));
     }""")
-    until(page, HEARD_S, lambda heard_s: heard_s > 70)
-    crash(page)
     until(page, TOLD, lambda told: len(told) == 2)
-    assert page.evaluate(HEARD_S) < seconds, "it was over before the crash: the test shows nothing"
+    assert 70 < page.evaluate(CRASHED_AT_S) < seconds, "it was over before the crash: the test shows nothing"
     result = page.evaluate("outcome")
     assert_complete(result["words"], 2 * seconds)
     assert_complete(words_of(page), 2 * seconds)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import runtime
-from tools.runtime import RuntimeFetchError
+from voxtral.web import runtime
+from voxtral.web.runtime import RuntimeFetchError
 
 CONTENT = {"a.js": b"export const a = 1;\n", "big.wasm": bytes(range(256)) * 4000, "LICENSE": b"free\n"}
 
@@ -204,6 +204,19 @@ def test_a_failing_client_is_quoted(folder, no_clients):
     _script(no_clients / "npm", "echo 'npm error 404 not found' >&2; exit 1")
     with pytest.raises(RuntimeFetchError, match="npm error 404 not found"):
         runtime.ensure(lambda _: None, write_list(folder, closed_port_url()), folder)
+
+
+@pytest.mark.usefixtures("no_clients")
+def test_the_start_does_without_an_optional_package(folder):
+    listing = write_list(folder, closed_port_url())
+    content = json.loads(listing.read_text())
+    for package in content["packages"].values():
+        package["is_optional"] = True
+    listing.write_text(json.dumps(content))
+    lines = []
+    runtime.ensure(lines.append, listing, folder)
+    assert "going on without" in lines[-1]
+    assert on_disk(folder) == {}
 
 
 def test_the_committed_list_is_complete():

@@ -21,11 +21,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve import COMMON_HEADERS, make_server, parse_range
-from tools import runtime
-from tools.precache import Asset, Precache
-from tools.site import RefusedError, decode_address
-from tools.wheel import WheelBuilder
+from serve import make_server
+from voxtral.web import runtime
+from voxtral.web.headers import COMMON_HEADERS
+from voxtral.web.places import Places
+from voxtral.web.precache import Asset, Precache
+from voxtral.web.responses import parse_range
+from voxtral.web.site import RefusedError, decode_address
+from voxtral.web.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "not for the network"
@@ -147,7 +150,7 @@ def test_the_service_worker_changes_with_the_app_only(address, tmp_path):
     assert script.endswith((ROOT / "app" / "service_worker.js").read_bytes())
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "service_worker.js").write_text("// the same")
-    file, precache = tmp_path / "app" / "x.js", Precache(tmp_path)
+    file, precache = tmp_path / "app" / "x.js", Precache(tmp_path / "app")
     scripts = []
     for content, header in (("1", "a"), ("2", "a"), ("2", "b"), ("1", "a")):
         file.write_text(content)
@@ -199,7 +202,7 @@ def test_a_changed_source_makes_a_new_wheel(tmp_path):
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     module = tmp_path / "py" / "voxtral" / "__init__.py"
     module.write_text("a = 1\n")
-    builder = WheelBuilder(tmp_path)
+    builder = WheelBuilder(Places.of_checkout(tmp_path))
     first = builder.content()
     assert builder.content() is first
     module.write_text("a = 12\n")
@@ -299,7 +302,7 @@ CLIMBING = [
     "/static/",
     "/dist/",
     "/dist/voxtral-9.9.9-py3-none-any.whl",
-    "/shaders/matvec_q4_0.wgsl",
+    "/shaders/matvec.wgsl",
     "/pyproject.toml",
     "/.git/config",
     "/e2e/conftest.py",

@@ -9,6 +9,8 @@ from soak import KINDS, address, problems
 
 from voxtral.config import MS_PER_TOKEN
 
+pytestmark = pytest.mark.alone  # memory is watched while the engine hears without a rest
+
 MINUTES = 0.75
 CLIP, N_ROUNDS = "digits_3.wav", 6
 

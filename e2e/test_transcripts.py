@@ -272,7 +272,9 @@ def test_a_word_is_heard_when_pressed_and_the_words_light_up(page: Page) -> None
         """window.blobs = [];
         const makeUrl = URL.createObjectURL;
         URL.createObjectURL = (blob) => { blobs.push(blob); return makeUrl(blob); };
-        window.Audio = class extends Audio { constructor() { super(); window.speaker = this; } };"""
+        window.Audio = class extends Audio {
+            constructor() { super(); window.speaker = this; this.defaultPlaybackRate = 0.1; } // slow enough to look at
+        };"""
     )
     page.goto("/?model=fake:ready")
     page.get_by_role("button", name="Digits", exact=True).click()
@@ -291,11 +293,13 @@ def test_a_word_is_heard_when_pressed_and_the_words_light_up(page: Page) -> None
     )
     assert magic == "RIFF"
     assert duration_s == pytest.approx(whole_s - (0.6 - 0.15), abs=0.01)  # the word begins at 0.6 s
+    page.evaluate("() => { speaker.currentTime = 1.6 - 0.6 + 0.15; }")  # where the last word begins
     expect(words.nth(3)).to_have_class(re.compile("is-playing"))
     expect(entry.locator(".word.is-playing")).to_have_count(1)
     entry.get_by_role("button", name="Pause").click()
-    assert page.evaluate("speaker.paused")
+    page.wait_for_function("speaker.paused")
     entry.get_by_role("button", name="Play").click()
+    page.evaluate("() => { speaker.playbackRate = 4; }")
     page.wait_for_function("!speaker.src")  # it is over
     expect(entry.locator(".word.is-playing")).to_have_count(0)
     words.nth(0).focus()
@@ -342,6 +346,83 @@ def test_file_names_come_from_title_and_date(session: Session) -> None:
         "… 2026-11-03.srt",
     ]
     assert names[4:] == ["x" * 80 + " 2026-11-03.srt", "hidden 2026-11-03.srt", "Transcript 2026-11-03.srt"]
+
+
+# -- following ----------------------------------------------------------------------------------
+
+
+def begin_following(session: Session) -> Page:
+    """A phone at the newest words of the first of two files."""
+    session.page.set_viewport_size({"width": 390, "height": 640})
+    file = {"name": "b.wav", "mimeType": "audio/wav", "buffer": b"RIFF"}
+    session.page.locator("#file-input").set_input_files([file])
+    expect(session.page.get_by_text("2 files to go")).to_be_visible()
+    hear_lines(session, 20)
+    expect(session.page.locator(".word")).to_have_count(20)
+    return session.page
+
+
+def hear_lines(session: Session, n_words: int = 50) -> None:
+    """Words enough that all above or below them moves."""
+    n = len(session.said)
+    session.hear(*(word("seven", 0.5 * i) for i in range(n, n + n_words)))
+
+
+@pytest.mark.parametrize("name", ["Cancel stuck.wav", "Cancel all files"])
+def test_what_is_pressed_stays_under_the_finger_while_words_come(session: Session, name: str) -> None:
+    page = begin_following(session)
+    page.get_by_role("button", name=name).hover()
+    page.mouse.down()
+    hear_lines(session)
+    hear_lines(session)
+    expect(page.locator(".word")).to_have_count(120)
+    page.mouse.up()
+    assert session.director.asked("cancel")["session"] == 1
+    session.director.say("cancelled", session=1)
+    expect(page.get_by_role("article").filter(has_text="stuck.wav")).to_contain_text("cancelled")
+
+
+def test_a_button_waits_for_the_mouse_that_has_come_to_it(page: Page) -> None:
+    page.clock.install()
+    session = Session(page)
+    begin_following(session)
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 20)
+    button = page.get_by_role("button", name="Cancel all files")
+    button.hover()
+    there = button.bounding_box()
+    for n_words in [70, 120]:
+        hear_lines(session)
+        session.director.wait()
+        page.clock.run_for(400)
+        expect(page.locator(".word")).to_have_count(n_words)
+        assert button.bounding_box() == there
+    expect(page.get_by_role("button", name="Back to live")).to_be_visible()
+    page.clock.run_for(400)  # no one presses it, and no more words come
+    expect(page.locator(".word").last).to_be_in_viewport()
+    assert button.bounding_box() != there
+
+
+@pytest.mark.parametrize("end", ["contextmenu", "blur"])
+def test_a_press_whose_end_the_page_does_not_hear_does_not_stop_it(session: Session, end: str) -> None:
+    page = begin_following(session)
+    page.mouse.move(195, 300)
+    page.mouse.down()
+    page.evaluate("type => dispatchEvent(new Event(type))", end)
+    hear_lines(session)
+    hear_lines(session)
+    expect(page.locator(".word")).to_have_count(120)
+    expect(page.locator(".word").last).to_be_in_viewport()
+
+
+def test_a_right_click_does_not_stop_it(session: Session) -> None:
+    page = begin_following(session)
+    page.evaluate("addEventListener('contextmenu', (event) => event.stopImmediatePropagation(), { capture: true })")
+    page.mouse.move(195, 300)
+    page.mouse.down(button="right")
+    hear_lines(session)
+    hear_lines(session)
+    expect(page.locator(".word")).to_have_count(120)
+    expect(page.locator(".word").last).to_be_in_viewport()
 
 
 def test_several_files_can_be_given_up_at_once(page: Page) -> None:

@@ -11,6 +11,11 @@ from voxtral.document import Document
 TO_DOWNLOAD = {"Text": "txt", "Subtitles": "srt", "Web subtitles": "vtt", "Everything": "json", "Sound": "wav"}
 NOTE_SOUNDS = """() => {
     window.blobs = [];
+    const { play } = HTMLMediaElement.prototype;
+    HTMLMediaElement.prototype.play = function () {
+        this.playbackRate = 0.1; // a word is long enough to look at
+        return play.call(this);
+    };
     window.makeUrl ??= URL.createObjectURL;
     URL.createObjectURL = (blob) => { blobs.push(blob); return makeUrl(blob); }; }"""
 
@@ -20,11 +25,11 @@ def test_a_transcript_is_heard_edited_and_kept(ready_page: Page) -> None:
     page.evaluate(NOTE_SOUNDS)
     page.locator("[data-sample$='digits_1.wav']").dispatch_event("click")  # folded away behind other transcripts
     entry = page.get_by_role("article").last
-    expect(entry).to_have_attribute("data-status", "done", timeout=120_000)
+    expect(entry).to_have_attribute("data-status", "done", timeout=300_000)
     text = " ".join(entry.locator(".text").inner_text().split())
     assert len(text.split()) >= 3
     words = entry.locator(".word")
-    expect(entry.get_by_role("button", name="Play")).to_be_visible(timeout=20_000)
+    expect(entry.get_by_role("button", name="Play")).to_be_visible(timeout=120_000)
 
     def download(item: str) -> bytes:
         entry.get_by_role("button", name="Keep as a file").click()

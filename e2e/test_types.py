@@ -7,7 +7,7 @@ from pathlib import Path
 import playwright
 import pytest
 
-from tools import runtime
+from voxtral.web import runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPES = ROOT / "e2e" / "types"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "py")]
 
 from tools.chromium import BrowserError, letters  # noqa: E402
-from tools.site import Site  # noqa: E402
+from voxtral.web.site import Site  # noqa: E402
 
 
 def parse_call(text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class Watch:
     """
 
     def __init__(self, context: BrowserContext, origin: str, *elsewhere: str) -> None:
+        self.context = context
         self.origin = origin
         self.allowed = {origin, *elsewhere}
         self.n_requests = 0
@@ -30,6 +31,14 @@ class Watch:
         self.foreign, self.errors = [], []
         assert foreign == [], f"requests left {self.origin}: {foreign}"
         assert errors_expected or errors == [], "errors in the page:\n" + "\n".join(errors)
+
+    def end(self, *, errors_expected: bool = False) -> None:
+        """The last check; the handlers of requests still on their way may not fail in the next test."""
+        try:
+            self.check(errors_expected=errors_expected)
+        finally:
+            for each in (*self.context.pages, self.context):
+                each.unroute_all(behavior="ignoreErrors")
 
     def _on_request(self, request: Request) -> None:
         self.n_requests += 1

@@ -1,4 +1,4 @@
-// sum_splits — y[m, n] = or += gelu?(sum over s of sums[s, m, n] + bias[n]?), behind gemm_q4_0 with N_SPLITS > 1
+// sum_splits — y[m, n] = or += gelu?(sum over s of sums[s, m, n] + bias[n]?), behind gemm with N_SPLITS > 1
 // sums: f32 [n_splits, n_rows, n_columns]; bias: f32 [n_columns]; y: f32 [>= n_rows, n_columns]; of each row, n_outputs
 // columns from first_output on; n: n_rows * n_outputs; size: of a split's sums. One invocation per output.
 // Overrides: WG (64) and those of common/epilogue.wgsl.

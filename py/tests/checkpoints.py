@@ -1,6 +1,7 @@
 """Checkpoints to convert, made of the GGUF files there are: in Mistral's form, and in those of transformers."""
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from voxtral.config import ModelConfig
+from voxtral.config import DecoderConfig, EncoderConfig, ModelConfig
+from voxtral.weights import tensor_shapes
 
 ENCODER = "mm_streams_embeddings.embedding_module.whisper_encoder."
 ADAPTER = "mm_streams_embeddings.embedding_module.audio_language_projection."
@@ -31,6 +33,11 @@ IN_BOTH = {
     "feed_forward.w2": "mlp.down_proj",
     "feed_forward.w3": "mlp.up_proj",
 }
+
+TINY = Path(__file__).parent / "golden" / "tiny" / "model.gguf"
+TINY_CONFIG = ModelConfig(
+    EncoderConfig(2, 64, 4, 32, 160, 20), DecoderConfig(3, 96, 6, 2, 32, 256, 24, vocab_size=1536, ada_dim=32)
+)
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -58,6 +65,12 @@ def in_halves(weights: Weights, config: ModelConfig) -> Weights:
             values = values[rows]
         renamed[_transformers_name(name, is_encoder)] = values
     return renamed
+
+
+def as_saved(halves: Weights) -> Weights:
+    """Under the names that save_pretrained writes."""
+    prefix = "language_model."
+    return {name.replace(prefix, f"{prefix}model."): values for name, values in halves.items()}
 
 
 def _transformers_name(name: str, is_encoder: bool) -> str:
@@ -132,3 +145,67 @@ def write_safetensors(path: Path, weights: Weights, dtype: str = "F32") -> Path:
         parts.append(data)
     path.write_bytes(safetensors_bytes(header, b"".join(parts)))
     return path
+
+
+def save(folder: Path, form: str, weights: Weights, config: ModelConfig, dtype: str = "F32") -> Path:
+    """A checkpoint with what lies beside it; returns its file."""
+    folder.mkdir(exist_ok=True)
+    if form == "mistral":
+        (folder / "params.json").write_text(params_json(config))
+        return write_safetensors(folder / "consolidated.safetensors", weights, dtype)
+    halves = in_halves(weights, config)
+    if form == "transformers":
+        halves = {f"model.{name}": values for name, values in halves.items()}
+    else:
+        halves = as_saved(halves)
+        halves["language_model.lm_head.weight"] = halves["language_model.model.embed_tokens.weight"]
+    (folder / "config.json").write_text(config_json(config))
+    return write_safetensors(folder / "model.safetensors", halves, dtype)
+
+
+def tensors_of(path: Path) -> dict[str, tuple[Any, ...]]:
+    """By the gguf package."""
+    return {
+        tensor.name: (tensor.tensor_type, [int(size) for size in tensor.shape], tensor.data.tobytes())
+        for tensor in gguf.GGUFReader(path).tensors
+    }
+
+
+def made_by_the_gguf_package(weights: Weights, matrices: str = "Q4_0") -> dict[str, tuple[Any, ...]]:
+    """What `tensors_of` should find: matrices in that type, all else in F32."""
+    found = {}
+    for name, values in weights.items():
+        kind = gguf.GGMLQuantizationType[matrices if values.ndim == 2 else "F32"]
+        found[name] = (kind, list(reversed(values.shape)), gguf.quantize(np.asarray(values), kind).tobytes())
+    return found
+
+
+def save_in_parts(folder: Path, weights: Weights, config: ModelConfig, dtype: str = "F32") -> Path:
+    """As transformers saves large models; returns the index."""
+    names = sorted(in_halves(weights, config))
+    halves, weight_map = in_halves(weights, config), {}
+    folder.mkdir()
+    for i in range(3):
+        file = f"model-0000{i + 1}-of-00003.safetensors"
+        write_safetensors(folder / file, {name: halves[name] for name in names[i::3]}, dtype)
+        weight_map |= dict.fromkeys(names[i::3], file)
+    (folder / "config.json").write_text(config_json(config))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+def sparse_checkpoint(folder: Path, config: ModelConfig) -> tuple[Path, int]:
+    """A checkpoint of zeros in BF16, which takes no room on disk, and its bytes."""
+    header, offset = {}, 0
+    for name, shape in tensor_shapes(config):
+        end = offset + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    raw = safetensors_bytes(header)
+    source = folder / "consolidated.safetensors"
+    with source.open("wb") as file:
+        file.write(raw)
+        file.truncate(len(raw) + offset)
+    (folder / "params.json").write_text(params_json(config))
+    return source, offset

@@ -23,12 +23,12 @@ def check_once():
     """
     check, known = webgpu.self_check, {}
 
-    async def self_check(ops, config, cache_dtype):
+    async def self_check(ops, config, kinds, cache_dtype):
         if isinstance(ops.device, RecordingDevice):
             return []
-        key = (ops.device, frozenset(ops.plain), ops.traits, config, cache_dtype)
+        key = (ops.device, frozenset(ops.plain), ops.traits, config, tuple(kinds), cache_dtype)
         if key not in known:
-            known[key] = await check(ops, config, cache_dtype)
+            known[key] = await check(ops, config, kinds, cache_dtype)
         return known[key]
 
     with pytest.MonkeyPatch.context() as monkeypatch:

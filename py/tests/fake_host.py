@@ -133,7 +133,7 @@ class FakeHost:
         return {"heap_bytes": 0, "loader_bytes": 0}
 
     def machine(self):
-        return {}
+        return {"system": "a test", "cpu_threads": 1, "heap_bytes": None, "loader_peak_bytes": None}
 
     def now_s(self):
         self.time_s += 0.5

@@ -7,6 +7,7 @@ Nothing may hide: outputs and scratch memory are filled with NaN before each run
 tile, and persistent tensors have rows beyond those an operation may touch.
 """
 
+import math
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from tolerances import BUDGETS, PACKED, PACKED_CHAIN, PACKED_SCENARIOS, Budget
 from voxtral.ops.base import FILL_BYTES, N_CANDIDATES, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
-from voxtral.quant import GgmlType
+from voxtral.quant import GgmlType, quantise
 from voxtral.shards import Piece
 
 AnyOps = Ops[Any, Any, Any]
@@ -121,23 +122,31 @@ def q4_0_bytes(rng: np.random.Generator, n_rows: int, n_cols: int) -> bytes:
     return blocks.tobytes()
 
 
-async def q4_0_matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int) -> Any:
+def weight_bytes(rng: np.random.Generator, n_rows: int, n_cols: int, kind: str = "q4_0") -> bytes:
+    """Rows of random weights of a type, so large that outputs are near 1; no float16 is subnormal."""
+    if kind == "q4_0":
+        return q4_0_bytes(rng, n_rows, n_cols)
+    size = rng.uniform(0.01, 1.5, n_rows * n_cols) * rng.choice([-1.0, 1.0], n_rows * n_cols) / np.sqrt(n_cols)
+    return quantise(size.astype(np.float32), GgmlType[kind.upper()])
+
+
+async def matrix(ops: AnyOps, rng: np.random.Generator, rows: list[int], n_cols: int, kind: str = "q4_0") -> Any:
     """A matrix of the rows of several."""
-    raw = b"".join(q4_0_bytes(rng, n_rows, n_cols) for n_rows in rows)
-    return await filled(ops, raw, sum(rows), n_cols)
+    raw = b"".join(weight_bytes(rng, n_rows, n_cols, kind) for n_rows in rows)
+    return await filled(ops, raw, sum(rows), n_cols, GgmlType[kind.upper()])
 
 
-async def filled(ops: AnyOps, raw: bytes, n_rows: int, n_cols: int) -> Any:
+async def filled(ops: AnyOps, raw: bytes, n_rows: int, n_cols: int, kind: GgmlType = GgmlType.Q4_0) -> Any:
     """A matrix of these blocks."""
-    matrix = ops.matrix(n_rows, n_cols, "matrix")
-    block_bytes = GgmlType.Q4_0.block_bytes
-    step = FILL_BYTES // (2 * block_bytes) * 2 * block_bytes
+    made = ops.matrix(n_rows, n_cols, kind, "matrix")
+    unit = math.lcm(kind.block_bytes, 4)
+    step = FILL_BYTES // unit * unit
     for start in range(0, len(raw), step):
         part = raw[start : start + step]
-        fill = Fill(matrix, start // block_bytes, len(part) // block_bytes, 0)
+        fill = Fill(made, kind, start // kind.block_bytes, len(part) // kind.block_bytes, 0)
         padded = part + bytes(-len(part) % 4)
         await ops.fill([fill], [Piece(len(padded), padded)])
-    return matrix
+    return made
 
 
 def untouched(*shape: int) -> NDArray[np.float32]:
@@ -179,9 +188,10 @@ async def linear(
     bias: bool = False,
     gelu: bool = False,
     out_rows: int | None = None,
+    kind: str = "q4_0",
 ) -> Arrays:
     x = ops.tensor(floats(rng, m, k))
-    weight = await q4_0_matrix(ops, rng, n, k)
+    weight = await matrix(ops, rng, n, k, kind)
     b = ops.tensor(floats(rng, sum(n))) if bias else None
     out = None if out_rows is None else ops.tensor(untouched(out_rows, sum(n)))
     y = await run(ops, lambda: ops.linear(x, weight, b, gelu, out))
@@ -192,9 +202,16 @@ async def linear(
 
 
 async def linear_add(
-    ops: AnyOps, rng: np.random.Generator, m: int, k: int, n: int, bias: bool = False, times: int = 1
+    ops: AnyOps,
+    rng: np.random.Generator,
+    m: int,
+    k: int,
+    n: int,
+    bias: bool = False,
+    times: int = 1,
+    kind: str = "q4_0",
 ) -> Arrays:
-    x, weight = ops.tensor(floats(rng, m, k)), await q4_0_matrix(ops, rng, [n], k)
+    x, weight = ops.tensor(floats(rng, m, k)), await matrix(ops, rng, [n], k, kind)
     b = ops.tensor(floats(rng, n)) if bias else None
     residual = ops.tensor(floats(rng, m, n))
     await run(ops, lambda: ops.linear_add(x, weight, residual, b), times)
@@ -202,18 +219,27 @@ async def linear_add(
 
 
 async def norm_linear(
-    ops: AnyOps, rng: np.random.Generator, m: int, k: int, n: list[int], bias: bool = False, scale: float = 1.0
+    ops: AnyOps,
+    rng: np.random.Generator,
+    m: int,
+    k: int,
+    n: list[int],
+    bias: bool = False,
+    scale: float = 1.0,
+    kind: str = "q4_0",
 ) -> Arrays:
     x, norm = ops.tensor(floats(rng, m, k, scale=scale)), ops.tensor(floats(rng, k))
-    weight = await q4_0_matrix(ops, rng, n, k)
+    weight = await matrix(ops, rng, n, k, kind)
     b = ops.tensor(floats(rng, sum(n))) if bias else None
     return {"y": await ops.read(await run(ops, lambda: ops.norm_linear(x, norm, weight, b)))}
 
 
-async def norm_swiglu(ops: AnyOps, rng: np.random.Generator, m: int, k: int, f: int, scale: float = 1.0) -> Arrays:
+async def norm_swiglu(
+    ops: AnyOps, rng: np.random.Generator, m: int, k: int, f: int, scale: float = 1.0, kind: str = "q4_0"
+) -> Arrays:
     """scale: of the norm's weight, so of the gates."""
     x, norm = ops.tensor(floats(rng, m, k)), ops.tensor(floats(rng, k, scale=scale))
-    gate_up = await q4_0_matrix(ops, rng, [f, f], k)
+    gate_up = await matrix(ops, rng, [f, f], k, kind)
     return {"y": await ops.read(await run(ops, lambda: ops.norm_swiglu(x, norm, gate_up)))}
 
 
@@ -236,10 +262,11 @@ async def norm_qkv(
     k: int = 96,
     dtype: str = "float32",
     bias: bool = False,
+    kind: str = "q4_0",
 ) -> Arrays:
     x, norm = ops.tensor(floats(rng, m, k)), ops.tensor(floats(rng, k))
     rows = [heads * head_dim, kv_heads * head_dim, kv_heads * head_dim]
-    weight = await q4_0_matrix(ops, rng, rows, k)
+    weight = await matrix(ops, rng, rows, k, kind)
     b = ops.tensor(floats(rng, sum(rows))) if bias else None
     angles = rng.uniform(0, 2 * np.pi, (rope_rows, head_dim // 2))
     rope = ops.tensor(np.stack([np.cos(angles), np.sin(angles)], axis=-1).astype(np.float32))
@@ -275,9 +302,16 @@ async def attention(
 
 
 async def embed(
-    ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, position: int, token: int, audio_row: int = 0
+    ops: AnyOps,
+    rng: np.random.Generator,
+    vocabulary: int,
+    dim: int,
+    position: int,
+    token: int,
+    audio_row: int = 0,
+    kind: str = "q4_0",
 ) -> Arrays:
-    table = await q4_0_matrix(ops, rng, [vocabulary], dim)
+    table = await matrix(ops, rng, [vocabulary], dim, kind)
     audio = ops.tensor(floats(rng, 3, dim))
     state = ops.tensor(np.array([position, token, 39, audio_row], np.uint32))
     return {"y": await ops.read(await run(ops, lambda: ops.embed(table, audio, state)))}
@@ -306,7 +340,7 @@ async def advance_encoder(ops: AnyOps, rng: np.random.Generator, n_rows: int) ->
 
 async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, dim: int, steps: int) -> Arrays:
     """embed, norm, tied head, argmax: the state alone drives a program through prompt and generation."""
-    table = await q4_0_matrix(ops, rng, [vocabulary], dim)
+    table = await matrix(ops, rng, [vocabulary], dim)
     audio = ops.tensor(floats(rng, steps, dim, scale=0.05))
     weight = ops.tensor(np.ones(dim, np.float32))
     state = ops.tensor(np.array([0, 0, 4, 0], np.uint32))
@@ -322,13 +356,13 @@ async def decode_loop(ops: AnyOps, rng: np.random.Generator, vocabulary: int, di
 async def scratch_reuse(ops: AnyOps, rng: np.random.Generator, m: int, dim: int) -> Arrays:
     """Layers that lend their scratch to one another, an output kept from the middle, two programs sharing."""
     weight = ops.tensor(np.ones(dim, np.float32))
-    matrices = [await q4_0_matrix(ops, rng, [2 * dim], dim) for _ in range(4)]
+    matrices = [await matrix(ops, rng, [2 * dim], dim) for _ in range(4)]
     x = ops.tensor(floats(rng, m, dim))
 
     def build() -> tuple[Any, Any]:
         y, middle = x, None
-        for i, matrix in enumerate(matrices):
-            y = ops.norm_swiglu(y, weight, matrix)
+        for i, gate_up in enumerate(matrices):
+            y = ops.norm_swiglu(y, weight, gate_up)
             middle = y if i == 1 else middle
         return y, middle
 
@@ -348,6 +382,43 @@ SCENARIOS: dict[str, Callable[..., Awaitable[Arrays]]] = {
         embed, argmax_advance, advance_encoder, decode_loop, scratch_reuse,
     )
 }  # fmt: skip
+
+_QKV = {"heads": 6, "kv_heads": 2, "head_dim": 32, "capacity": 27, "rope_rows": 8, "position": 25}
+# What reads a matrix otherwise where it is not of Q4_0: every kernel, ends of rows and of tiles, and matrices in parts
+# of a few rows, also where rows are twice as long.
+FLOAT_CASES: list[tuple[str, dict[str, Any], bool | None, int | None]] = [
+    *(
+        ("linear", {"m": m, "k": k, "n": n, "bias": True}, serial, None)
+        for serial in (False, True)
+        for m, k, n in [
+            (1, 32, [1]),
+            (1, 96, [5, 7]),
+            (1, 1280, [67]),
+            (4, 96, [33, 34]),
+            (16, 160, [9]),
+            (18, 96, [70]),
+        ]
+    ),
+    ("linear", {"m": 1, "k": 4128, "n": [9]}, False, None),  # three words a hand, the last not for all
+    *(
+        ("linear", {"m": m, "k": 96, "n": [20, 13], "gelu": True, "out_rows": m + 2}, False, 9 * 384)
+        for m in (1, 3, 20)
+    ),
+    ("linear", {"m": 5, "k": 96, "n": [20, 13]}, True, 9 * 384),
+    # K in parts, the matrix in parts, and tiles of 64 rows
+    ("linear_add", {"m": 66, "k": 1184, "n": 70, "bias": True}, False, 20 * 4736),
+    ("norm_linear", {"m": 1, "k": 3072, "n": [70]}, False, None),
+    ("norm_linear", {"m": 7, "k": 96, "n": [33]}, False, None),
+    *(("norm_swiglu", {"m": m, "k": 96, "f": 164}, False, None) for m in (1, 6, 33)),
+    ("norm_swiglu", {"m": 3, "k": 96, "f": 40}, False, 32 * 192),
+    *(("norm_qkv", {"m": m, **_QKV}, serial, None) for m in (1, 4) for serial in (False, True)),
+    ("norm_qkv", {"m": 1, **_QKV, "dtype": "float16"}, False, 50 * 192),
+    *(
+        ("embed", {"vocabulary": 64, "dim": 96, "position": 39, "token": t, "audio_row": 1}, None, None)
+        for t in (0, 63)
+    ),
+    *(("embed", {"vocabulary": 64, "dim": 96, "position": 39, "token": t}, None, 21 * 192) for t in (9, 20, 63)),
+]
 
 CASES = [
     *(
@@ -531,6 +602,11 @@ CASES = [
     Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}),
     Case("decode_loop", {"vocabulary": 5000, "dim": 96, "steps": 9}, serial=False),
     Case("decode_loop", {"vocabulary": 70, "dim": 96, "steps": 9}, serial=False, max_binding_bytes=13 * 3 * 16),
+    *(
+        Case(scenario, {**arguments, "kind": kind}, serial, max_binding_bytes)
+        for kind in ("f16", "bf16", "f32")
+        for scenario, arguments, serial, max_binding_bytes in FLOAT_CASES
+    ),
     Case("scratch_reuse", {"m": 1, "dim": 96}),
     Case("scratch_reuse", {"m": 5, "dim": 96}, serial=False),
 ]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_worker import transcribe, with_worker
 
-from voxtral.audio_file import samples_from_bytes
+from voxtral.audio_file import open_stream
 from voxtral.cli import main
 from voxtral.errors import AudioError
 from voxtral.mel import LOG_FLOOR, log_mel
@@ -119,6 +119,13 @@ def test_a_folder_is_no_sound(capsys, tmp_path, suffix):
 
 
 # -- other formats ------------------------------------------------------------------------------------
+def samples_from_bytes(data, name):
+    """All of a file's sound, and notices."""
+    notices = []
+    with open_stream(io.BytesIO(data), name, notices.append) as audio:
+        return np.concatenate([np.zeros(0, np.float32), *audio]), notices
+
+
 def encoded(container, codec):
     """digits_1 at 48 kHz in another format."""
     out = io.BytesIO()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from golden_cases import GoldenSet
 from voxtral import cli
 from voxtral.bench import timer
 from voxtral.bench.effort import EFFORTS, effort_named
-from voxtral.bench.rendering import render
-from voxtral.bench.report import LoadTimes, Subject, _adapter, measure
+from voxtral.bench.rendering import render, render_against
+from voxtral.bench.report import LoadTimes, Subject, engine_facts, measure
 from voxtral.bench.speech import speech_like
+from voxtral.bench.steps import StepBench
 from voxtral.bench.timer import ActiveTime, Timed, Timer
 from voxtral.config import SAMPLE_RATE, StreamingConfig
 from voxtral.errors import ConfigError, DeviceError
@@ -21,6 +23,7 @@ from voxtral.gpu.recording import RecordingDevice
 from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.tekken import Tekken
+from voxtral.web import places
 
 TINY = Path(__file__).parent / "golden" / "tiny"
 MACHINE = {"system": "a machine", "cpu_threads": 2, "heap_bytes": 1000, "loader_peak_bytes": None}
@@ -108,6 +111,18 @@ def test_a_bench_that_fails_midway_spoils_nothing(golden):
     assert tokens == golden.meta["tokens"]
 
 
+def test_fast_steps_are_repeated_only_while_there_is_audio(golden):
+    """A longest chunk of numpy's has fewer tokens than a pass may have steps."""
+
+    async def main():
+        ops = ReferenceOps()
+        model = await golden.load_model(ops)
+        timer = Timer(ops, replace(EFFORTS["quick"], pass_ms=1000.0, n_passes=2))
+        return await StepBench(model, await model.borrow(), StreamingConfig(), timer).decode()
+
+    assert [row["steps_at_once"] for row in asyncio.run(main())] == [ReferenceOps().chunk_tokens[0]] * 3
+
+
 def check_rows(report, chunk_tokens):
     """Rows are there for every size, and agree with themselves."""
     assert [row["context"] for row in report["decode"]] == [64, 1024, 8192]
@@ -140,12 +155,32 @@ def test_a_report_renders_as_text_with_and_without_a_page(golden):
     assert "12 chunks" in render({**report, "live": LIVE})
 
 
+def test_two_reports_stand_in_one_table_with_their_ratio(golden):
+    mine, _, _ = run_bench(ReferenceOps(), golden)
+    mine["decode"][0] |= {"device_ms": 3.0, "wall_ms": 0.5}
+    mine["load"]["seconds"] = 1.0
+    theirs = json.loads(json.dumps(mine))
+    theirs["adapter"] = {"name": "a GPU", "backend": "vulkan"}
+    theirs["decode"][0] |= {"device_ms": 2.0, "wall_ms": 1.0}
+    theirs["load"]["seconds"] = 0  # an instant is no measure
+    theirs["live"] = LIVE
+    theirs["encoder"][0]["kernel"] = "another"
+    lines = render_against(mine, theirs).splitlines()
+    assert ", numpy, " in lines[0]
+    assert "a GPU by vulkan" in lines[1]
+    rows = {line.rpartition(",")[0].strip(): line.rpartition(",")[2].split() for line in lines}
+    assert rows["decoder step at context 64, device"] == ["ms", "3", "2", "1.5"]
+    assert rows["decoder step at context 64, wall"] == ["ms", "0.5", "1", "0.5"]
+    assert rows["load"] == ["s", "1", "0"]
+    assert all(f"decoder: {row['kernel']}, rows: {row['rows']}" in rows for row in mine["decoder"])
+    assert lines[-1] == "in one of the two only, so not shown: 3"
+
+
 def test_what_failed_its_check_is_in_report_and_text(golden):
     model = asyncio.run(golden.load_model(WebGpuOps(RecordingDevice())))
     sentence = "this GPU computes rms_norm wrongly"
     model.replaced.append(sentence)
-    subject = Subject(model, None, StreamingConfig(), LoadTimes(1, 1.0, 1.0))
-    adapter = _adapter(subject)
+    adapter = engine_facts(model, {"system": "a test", "cpu_threads": 1})["adapter"]
     assert adapter["replaced"] == [sentence]
     report, _, _ = run_bench(ReferenceOps(), golden)
     assert sentence in render({**report, "adapter": adapter}).splitlines()
@@ -240,25 +275,43 @@ def test_the_command_prints_text_and_writes_json(capsys, tmp_path):
     assert set(report) == KEYS
     assert captured.out == render(report) + "\n"
     assert "measuring decoder steps" in captured.err
+    again = ["bench", "--model", str(TINY / "model.gguf"), "--backend", "numpy", "--against", str(out)]
+    assert cli.main(again) == 0
+    table = capsys.readouterr().out.partition("\nthis run: ")[2]
+    assert report["date"] in table
+    assert "not shown" not in table  # the same model by the same backend
+
+
+@pytest.mark.parametrize("content", [None, "RIFF", "[]", "{}", '{"decode": [7]}'])
+def test_a_file_that_is_no_report_is_one_sentence_before_anything_is_measured(capsys, tmp_path, content):
+    path = tmp_path / "report.json"
+    if content is not None:
+        path.write_text(content)
+    assert cli.main(["bench", "--backend", "numpy", "--against", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert str(path) in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("code", "arguments", "words"),
     [
-        (["--chromium", "chromium"], "belongs to --browser"),
-        (["--json", "/nowhere/report.json"], "folder does not exist"),
-        (["--model", "/nowhere"], "/nowhere"),
-        (["--browser", "--model", "/nowhere"], "/nowhere"),
+        (2, ["--chromium", "chromium"], "belongs to --browser"),
+        (2, ["--adapter", "x", "--browser"], "leave one of them out"),
+        (2, ["--json", "/nowhere/report.json"], "folder does not exist"),
+        (3, ["--model", "/nowhere"], "/nowhere"),
+        (3, ["--browser", "--model", "/nowhere"], "/nowhere"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(capsys, arguments, words):
-    assert cli.main(["bench", "--backend", "numpy", *arguments]) == 1
+def test_a_wrong_option_is_one_sentence(capsys, code, arguments, words):
+    assert cli.main(["bench", "--backend", "numpy", *arguments]) == code
     error = capsys.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1
 
 
 def test_an_installed_package_says_that_the_page_is_not_there(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "voxtral" / "cli.py"))
-    assert cli.main(["bench", "--browser"]) == 1
+    monkeypatch.setattr(places, "CHECKOUT", tmp_path / "site-packages")
+    assert cli.main(["bench", "--browser"]) == 2
     assert "needs a checkout" in capsys.readouterr().err

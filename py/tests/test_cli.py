@@ -51,7 +51,7 @@ def test_transcribe_prints_json_lines(capsys):
 
 def test_transcribe_writes_a_file_for_each(capsys, tmp_path):
     files = [SAMPLES / "digits_1.wav", SAMPLES / "digits_4.wav"]
-    options = ["--format", "srt", "--max-line-chars", 10, "--max-lines", 1, "--out", tmp_path]
+    options = ["--format", "srt", "--max-line-chars", 10, "--max-lines", 1, "--output-dir", tmp_path]
     code, out, _ = run(capsys, "transcribe", "--backend", "numpy", *options, *files)
     assert (code, out) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits_1.srt", "digits_4.srt"]
@@ -124,26 +124,46 @@ def test_inspect_shows_the_network(capsys):
     assert "Q4_0" in out
 
 
+DIGITS = SAMPLES / "digits_1.wav"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("code", "arguments", "expected"),
     [
-        (["transcribe", "/nowhere/at all.wav"], "/nowhere/at all.wav"),
-        (["transcribe", SAMPLES / "digits_1.wav", "--delay-ms", "90"], "90"),
-        (["transcribe", SAMPLES / "digits_1.wav", "--left-pad", "7"], "left_pad_tokens"),
-        (["transcribe", SAMPLES / "digits_1.wav", "--model", "/nowhere.gguf"], "/nowhere.gguf"),
-        (["transcribe", SAMPLES / "digits_1.wav", "--format", "srt", "--max-lines", "0"], "max_lines"),
-        (["transcribe", SAMPLES / "digits_1.wav", SAMPLES / "digits_2.wav", "--format", "vtt"], "--out DIR"),
-        (["transcribe", SAMPLES / "digits_1.wav", "--out", "/nowhere at all"], "/nowhere at all"),
-        (["transcribe", SAMPLES / "digits_1.wav", "a/digits_1.mp3", "--out", SAMPLES], "digits_1.txt"),
-        (["tokens", SAMPLES / "digits_1.wav", "--chunk", "-5"], "--chunk"),
-        (["inspect", SAMPLES / "digits_1.wav"], "digits_1.wav"),
+        (1, ["transcribe", "/nowhere/at all.wav"], "/nowhere/at all.wav"),
+        (1, ["transcribe", SAMPLES], "name the files in it"),
+        (1, ["transcribe", "/nowhere/*.wav"], "/nowhere/*.wav"),
+        (2, ["transcribe", DIGITS, "--delay-ms", "90"], "90"),
+        (2, ["transcribe", DIGITS, "--left-pad", "7"], "left_pad_tokens"),
+        (2, ["transcribe", DIGITS, "--format", "srt", "--max-lines", "0"], "max_lines"),
+        (2, ["transcribe", DIGITS, SAMPLES / "digits_2.wav", "--format", "vtt"], "--output-dir DIR"),
+        (2, ["transcribe", DIGITS, "--output-dir", DIGITS / "folder"], "digits_1.wav/folder"),
+        (2, ["transcribe", DIGITS, "a/digits_1.mp3", "--output-dir", SAMPLES], "digits_1.txt"),
+        (2, ["transcribe", DIGITS, "--overwrite"], "--output-dir"),
+        (2, ["transcribe", DIGITS, "--rate", "8000"], "standard input"),
+        (2, ["transcribe", "-", "--channels", "0"], "--channels"),
+        (2, ["transcribe", "-", "-"], "only once"),
+        (2, ["transcribe", DIGITS, "--adapter", "x"], "--adapter"),
+        (3, ["transcribe", DIGITS, "--model", "/nowhere.gguf"], "/nowhere.gguf"),
+        (2, ["tokens", DIGITS, "--chunk", "-5"], "--chunk"),
+        (2, ["listen", "--output", "/nowhere at all/a.srt"], "/nowhere at all"),
+        (2, ["listen", "--output", "captions.doc"], ".srt"),
+        (2, ["listen", "--overwrite"], "--output"),
+        (1, ["inspect", DIGITS], "digits_1.wav"),
     ],
 )
-def test_mistakes_are_one_sentence(capsys, arguments, expected):
-    code, out, err = run(capsys, *arguments, *([] if arguments[0] == "inspect" else ["--backend", "numpy"]))
-    assert (code, out) == (1, "")
+def test_mistakes_are_one_sentence(capsys, code, arguments, expected):
+    computes = [] if arguments[0] == "inspect" else ["--backend", "numpy"]
+    found, out, err = run(capsys, *arguments, *computes)
+    assert (found, out) == (code, "")
     assert expected in err
     assert_one_sentence(err)
+
+
+def filled(data, start, end):
+    """The bytes, with NaN from one part of them to another."""
+    first, last = (round(len(data) * part) for part in (start, end))
+    return data[:first] + b"\xff" * (last - first) + data[last:]
 
 
 def damaged_models():
@@ -153,6 +173,8 @@ def damaged_models():
         ("header only", lambda data: data[:1000], ["bytes"]),
         ("empty", lambda _: b"", ["bytes"]),
         ("wrong magic", lambda data: b"GGML" + data[4:], ["GGUF"]),
+        ("damaged in the middle", lambda data: filled(data, 0.4, 0.6), ["expected the weights of", "or damaged"]),
+        ("damaged at the end", lambda data: filled(data, 0.75, 1), ["expected the weights of", "or damaged"]),
         ("version 9", lambda data: data[:4] + struct.pack("<I", 9) + data[8:], ["version", "9"]),
     ]
 
@@ -181,7 +203,7 @@ def test_tensors_that_do_not_fit_are_named(capsys, tmp_path, change, expected):
 def assert_refused(capsys, model, expected):
     (model.parent / "tekken.json").write_bytes((GOLDEN / "tiny" / "tekken.json").read_bytes())
     code, out, err = run(capsys, "transcribe", SAMPLES / "digits_1.wav", "--model", model, "--backend", "numpy")
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, "")
     for words in expected:
         assert words in err
     assert_one_sentence(err)

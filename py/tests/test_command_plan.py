@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from op_cases import CASES, Case, floats, q4_0_matrix
+from op_cases import CASES, Case, floats, matrix
 from recorded import launches, record_case
 
 from voxtral.errors import DeviceError
@@ -19,7 +19,7 @@ def layer_program(ops: WebGpuOps, dim: int, n_rows: int) -> Program:
     """SwiGLU, product onto the residual, twice; returns the first half's activations."""
     rng = np.random.default_rng(0)
     x, weight = ops.tensor(floats(rng, n_rows, dim)), ops.tensor(floats(rng, dim))
-    up, down = (asyncio.run(q4_0_matrix(ops, rng, [n_rows], dim)) for n_rows in (2 * dim, dim))
+    up, down = (asyncio.run(matrix(ops, rng, [n_rows], dim)) for n_rows in (2 * dim, dim))
 
     def build() -> Tensor:
         halves = []
@@ -112,12 +112,12 @@ def test_a_scratch_buffer_is_not_lent_while_its_tensor_is_needed() -> None:
     device = RecordingDevice()
     ops = WebGpuOps(device)
     x, weight = ops.tensor(np.ones((1, 64), np.float32)), ops.tensor(np.ones(64, np.float32))
-    matrix = asyncio.run(q4_0_matrix(ops, np.random.default_rng(0), [64], 64))
+    square = asyncio.run(matrix(ops, np.random.default_rng(0), [64], 64))
 
     def build() -> None:
         early = ops.rms_norm(x, weight)
-        late = ops.linear(ops.rms_norm(ops.rms_norm(x, weight), weight), matrix)
-        ops.linear_add(early, matrix, late)
+        late = ops.linear(ops.rms_norm(ops.rms_norm(x, weight), weight), square)
+        ops.linear_add(early, square, late)
 
     ops.submit([asyncio.run(ops.program(build, "two lives"))])
     early, middle, last = (launches(device)[0][i].bind_group[2].buffer for i in range(3))
@@ -130,7 +130,7 @@ def test_a_scratch_buffer_is_not_lent_while_its_tensor_is_needed() -> None:
 def test_a_grid_no_dimension_allows_is_refused() -> None:
     ops = WebGpuOps(RecordingDevice(), serial=True)
     x = ops.tensor(np.zeros((4 * 65_536, 32), np.float32))
-    weight = asyncio.run(q4_0_matrix(ops, np.random.default_rng(0), [4], 32))
+    weight = asyncio.run(matrix(ops, np.random.default_rng(0), [4], 32))
     with pytest.raises(DeviceError, match=r"matmul_q4_0.* needs a grid of \(1, 1, 65536\)"):
         asyncio.run(ops.program(lambda: ops.linear(x, weight), "tall"))
 

@@ -1,4 +1,7 @@
-"""Blocks on their way into a matrix: repacked on the GPU exactly as numpy does it, however they are cut."""
+"""Blocks on their way into a matrix, however they are cut.
+
+Those of Q4_0 are repacked on the GPU exactly as numpy does it; F16, BF16 and F32 arrive as they are.
+"""
 
 import asyncio
 import math
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import filled, q4_0_bytes
+from op_cases import filled, q4_0_bytes, weight_bytes
+from retyped import retyped
 
 from voxtral import weights
 from voxtral.gguf import header_bytes
@@ -33,10 +37,17 @@ def raw():
 
 
 async def contents(ops, matrix):
-    """Nibbles and scales of all parts, joined."""
-    nibbles = [await ops.read(part.nibbles) for part in matrix.parts]
-    scales = [await ops.read(part.scales) for part in matrix.parts]
-    return np.concatenate(nibbles), np.concatenate(scales)
+    """Weights and, in Q4_0, scales of all parts, joined."""
+    weights = [await ops.read(part.weights) for part in matrix.parts]
+    scales = [await ops.read(part.scales) for part in matrix.parts if part.scales]
+    return np.concatenate(weights), *([np.concatenate(scales)] if scales else [])
+
+
+def as_on_the_gpu(raw, n_cols, kind):
+    """What `contents` should find of these bytes."""
+    if kind is GgmlType.Q4_0:
+        return repack_q4_0(raw, n_cols)
+    return (np.frombuffer(raw, "<u4").reshape(-1, kind.n_bytes(n_cols) // 4),)
 
 
 @pytest.mark.parametrize("max_binding_bytes", [None, 14 * 3 * 16, 4 * 3 * 16])
@@ -61,9 +72,9 @@ def test_a_tensor_that_straddles_shards_is_whole(device, raw, cut):
         pieces = await cursor.pieces_at(0, len(raw))
         assert sum(piece.n_bytes for piece in pieces) == len(raw)
         assert len(pieces) == (1 if cut % 4 else 2)
-        matrix, array = gpu.matrix(N_ROWS, N_COLS), cpu.matrix(N_ROWS, N_COLS)
-        await gpu.fill([Fill(matrix, 0, len(raw) // BLOCK_BYTES, 0)], pieces)
-        await cpu.fill([Fill(array, 0, len(raw) // BLOCK_BYTES, 0)], pieces)
+        matrix, array = (ops.matrix(N_ROWS, N_COLS, GgmlType.Q4_0) for ops in (gpu, cpu))
+        await gpu.fill([Fill(matrix, GgmlType.Q4_0, 0, len(raw) // BLOCK_BYTES, 0)], pieces)
+        await cpu.fill([Fill(array, GgmlType.Q4_0, 0, len(raw) // BLOCK_BYTES, 0)], pieces)
         return await contents(gpu, matrix), array
 
     (nibbles, scales), array = asyncio.run(fill())
@@ -78,20 +89,26 @@ def test_blocks_may_be_odd_in_number_and_begin_at_any_even_byte(device, n_rows, 
     raw = q4_0_bytes(np.random.default_rng(n_rows), n_rows, 32)
     data = bytes(offset) + raw + bytes(-(offset + len(raw)) % 4)
     ops = WebGpuOps(device)
-    matrix = ops.matrix(n_rows, 32)
-    asyncio.run(ops.fill([Fill(matrix, 0, n_rows, offset)], [Piece(len(data), data)]))
+    matrix = ops.matrix(n_rows, 32, GgmlType.Q4_0)
+    asyncio.run(ops.fill([Fill(matrix, GgmlType.Q4_0, 0, n_rows, offset)], [Piece(len(data), data)]))
     for found, expected in zip(asyncio.run(contents(ops, matrix)), repack_q4_0(raw, 32), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 @st.composite
 def scattered(draw):
-    """Shapes of matrices, and runs in which their blocks lie: [(matrix, first block, n_blocks, bytes before)]."""
-    shapes = draw(st.lists(st.tuples(st.integers(1, 11), st.integers(1, 5)), min_size=1, max_size=4))
+    """Shapes and types of matrices, and runs in which blocks lie: [(matrix, first block, n_blocks, bytes before)].
+
+    Matrices of floats are cut behind any even number of weights.
+    """
+    some = st.tuples(st.integers(1, 11), st.integers(1, 5), st.sampled_from(weights.MATRIX_TYPES))
+    shapes = draw(st.lists(some, min_size=1, max_size=4))
     parts = []
-    for i, (n_rows, n_blocks) in enumerate(shapes):
-        cuts = draw(st.sets(st.integers(1, n_rows * n_blocks)).map(sorted))
-        ends = [*(cut for cut in cuts if cut < n_rows * n_blocks), n_rows * n_blocks]
+    for i, (n_rows, n, kind) in enumerate(shapes):
+        cuts = draw(st.sets(st.integers(1, n_rows * n)).map(sorted))
+        ends = [*(cut for cut in cuts if cut < n_rows * n), n_rows * n]
+        if kind is not GgmlType.Q4_0:
+            ends = [*(32 * cut - 2 * (cut % 7) for cut in ends[:-1]), 32 * ends[-1]]
         parts += [(i, start, end - start) for start, end in zip([0, *ends], ends, strict=False)]
     gaps = st.integers(0, 20).map(lambda half: 2 * half)
     runs = [[]]
@@ -103,33 +120,40 @@ def scattered(draw):
 
 
 @settings(max_examples=60)
-@given(scattered(), st.integers(0, 2**32), st.integers(0, 40), st.sampled_from([None, 4 * 5 * 16]))
+@given(scattered(), st.integers(0, 2**32), st.integers(0, 40), st.sampled_from([None, 4 * 5 * 128]))
 def test_blocks_of_several_matrices_go_where_they_belong(device, layout, seed, n_words, max_binding_bytes):
-    """At odd blocks, in any order, at any even byte, with other bytes between, cut into pieces and runs anywhere."""
+    """At odd blocks, in any order, at any even byte, with other bytes between, cut into pieces and runs anywhere.
+
+    Floats at any fourth byte.
+    """
     shapes, runs = layout
     rng = np.random.default_rng(seed)
-    raws = [q4_0_bytes(rng, n_rows, 32 * n_blocks) for n_rows, n_blocks in shapes]
+    kinds = [kind for _, _, kind in shapes]
+    raws = [weight_bytes(rng, n_rows, 32 * n, kind.name.lower()) for n_rows, n, kind in shapes]
     gpu, cpu = WebGpuOps(device, max_binding_bytes=max_binding_bytes), ReferenceOps()
-    on_gpu, on_cpu = ([ops.matrix(rows, 32 * n) for rows, n in shapes] for ops in (gpu, cpu))
+    on_gpu, on_cpu = ([ops.matrix(rows, 32 * n, kind) for rows, n, kind in shapes] for ops in (gpu, cpu))
 
     async def fill():
         for run in runs:
             data, places = b"", []
             for i, first, n, gap in run:
+                block_bytes = kinds[i].block_bytes
                 data += rng.bytes(gap)
+                if kinds[i] is not GgmlType.Q4_0:
+                    data += rng.bytes(-len(data) % 4)
                 places.append((i, first, n, len(data)))
-                data += raws[i][first * BLOCK_BYTES : (first + n) * BLOCK_BYTES]
+                data += raws[i][first * block_bytes : (first + n) * block_bytes]
             data += rng.bytes(-len(data) % 4)
             halves = [half for half in (data[: 4 * n_words], data[4 * n_words :]) if half]
             pieces = [Piece(len(half), half) for half in halves]
-            await gpu.fill([Fill(on_gpu[i], *place) for i, *place in places], pieces)
-            await cpu.fill([Fill(on_cpu[i], *place) for i, *place in places], pieces)
+            await gpu.fill([Fill(on_gpu[i], kinds[i], *place) for i, *place in places], pieces)
+            await cpu.fill([Fill(on_cpu[i], kinds[i], *place) for i, *place in places], pieces)
         return [await contents(gpu, matrix) for matrix in on_gpu]
 
-    for found, array, raw in zip(asyncio.run(fill()), on_cpu, raws, strict=True):
-        for words, expected in zip(found, repack_q4_0(raw, array.shape[1]), strict=True):
+    for found, array, raw, kind in zip(asyncio.run(fill()), on_cpu, raws, kinds, strict=True):
+        for words, expected in zip(found, as_on_the_gpu(raw, array.shape[1], kind), strict=True):
             np.testing.assert_array_equal(words, expected)
-        np.testing.assert_array_equal(array.reshape(-1), dequantise(raw, GgmlType.Q4_0, array.size))
+        np.testing.assert_array_equal(array.reshape(-1), dequantise(raw, kind, array.size))
 
 
 @given(st.binary(max_size=50), st.lists(st.integers(0, 50)), st.integers(0, 50), st.integers(0, 50))
@@ -151,13 +175,34 @@ class WatchedCursor(ShardedCursor):
         return await super().pieces_at(offset, n_bytes)
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """Metadata, shapes, types and bytes by name of a model of two and three layers."""
-    source = MemorySource(TINY.read_bytes(), "tiny")
+def tensors_of(data):
+    """Metadata, shapes, types and bytes by name of a model."""
+    source = MemorySource(data, "tiny")
     index, config = asyncio.run(read_header(ShardedCursor([source])))
     raw = {t.name: asyncio.run(source.read_at(t.offset, t.n_bytes)) for t in index.tensors.values()}
     return config, {t.name: (t.shape, GgmlType(t.ggml_type)) for t in index.tensors.values()}, raw
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Of two and three layers."""
+    return tensors_of(TINY.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def mixed(tiny):
+    """The same with matrices of every type."""
+    config, tensors, raw = tiny
+    tensors, raw = dict(tensors), dict(raw)
+    for kind, names in {
+        GgmlType.BF16: [weights.TOKEN_EMBEDDINGS, *(encoder_layer(0, rest) for rest in weights.QKV)],
+        GgmlType.F16: [decoder_layer(1, rest) for rest in weights.GATE_UP],
+        GgmlType.F32: [weights.ADAPTER_IN, encoder_layer(1, "attention.wo.weight")],
+    }.items():
+        _, others, contents = tensors_of(asyncio.run(retyped(TINY.read_bytes(), kind)))
+        tensors |= {name: others[name] for name in names}
+        raw |= {name: contents[name] for name in names}
+    return config, tensors, raw
 
 
 def stored(config, tensors, raw, order):
@@ -203,10 +248,12 @@ def vectors_of(model):
 
 
 @settings(max_examples=12)
-@given(st.randoms(use_true_random=False), st.sampled_from([1000, 9_996, 100_001, 1 << 20]), st.booleans())
-def test_a_file_in_any_order_is_loaded_exactly(device, tiny, rng, fill_bytes, is_split):
-    """Runs are shorter than tensors or hold several, with float tensors and gaps between; each byte is read once."""
-    config, tensors, raw = tiny
+@given(
+    st.randoms(use_true_random=False), st.sampled_from([1000, 9_996, 100_001, 1 << 20]), st.booleans(), st.booleans()
+)
+def test_a_file_in_any_order_is_loaded_exactly(device, tiny, mixed, rng, fill_bytes, is_split, is_mixed):
+    """Runs are shorter than tensors or hold several, with vectors and gaps between; each byte is read once."""
+    config, tensors, raw = mixed if is_mixed else tiny
     order = rng.sample(list(tensors), len(tensors))
     data = stored(config, tensors, raw, order)
     cuts = sorted(rng.randrange(len(data)) & (-4 if rng.random() < 0.5 else -1) for _ in range(2))
@@ -232,7 +279,8 @@ def test_a_file_in_any_order_is_loaded_exactly(device, tiny, rng, fill_bytes, is
         matrices, vectors, conv = asyncio.run(load())
 
     for found, names in matrices:
-        expected = repack_q4_0(b"".join(raw[name] for name in names), tensors[names[0]][0][1])
+        shape, kind = tensors[names[0]]
+        expected = as_on_the_gpu(b"".join(raw[name] for name in names), shape[1], kind)
         for words, expected_words in zip(found, expected, strict=True):
             np.testing.assert_array_equal(words, expected_words)
     for found, name in vectors:
@@ -269,7 +317,7 @@ def test_loading_submits_once_for_each_read(tiny):
 def test_the_loader_s_memory_is_given_back(device, raw):
     ops = WebGpuOps(device)
     asyncio.run(filled(ops, raw, N_ROWS, N_COLS))
-    assert ops._staging is not None
+    assert ops._matrices._staging is not None
     ops.end_of_filling()
-    assert ops._staging is None
+    assert ops._matrices._staging is None
     asyncio.run(filled(ops, raw, N_ROWS, N_COLS))  # and filling can begin again

@@ -6,8 +6,8 @@ import full_width
 import pytest
 from golden_cases import GoldenSet
 
+from voxtral.mapped_file import FileSource
 from voxtral.ops.reference import ReferenceOps
-from voxtral.shards import FileSource
 
 ENOUGH = 45  # positions: the prompt and six different tokens
 

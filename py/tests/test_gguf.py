@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from voxtral.errors import ModelFileError
 from voxtral.gguf import FIRST_READ_BYTES, MAX_VALUES, GgufIndex, header_bytes, read_index
+from voxtral.mapped_file import FileSource
 from voxtral.quant import GgmlType, dequantise
-from voxtral.shards import FileSource, MemorySource, ShardedCursor
+from voxtral.shards import MemorySource, ShardedCursor
 
 TESTS = Path(__file__).parent
 DEMO = TESTS.parents[1] / "static" / "model" / "voxtral-demo-q4_0.gguf"
@@ -374,11 +375,12 @@ def test_a_type_we_do_not_read_is_named_with_its_shard() -> None:
     whole = bytearray((TESTS / "golden" / "tiny" / "model.gguf").read_bytes())
     name = last_tensor(parse(bytes(whole)))
     kind_at = whole.index(string(name)) + len(string(name)) + 4 + 8  # behind one dimension
-    struct.pack_into("<I", whole, kind_at, 30)
+    struct.pack_into("<I", whole, kind_at, 29)
     shards = [MemorySource(bytes(whole[:500_000]), "shard-aa"), MemorySource(bytes(whole[500_000:]), "shard-ab")]
     with pytest.raises(ModelFileError) as error:
         asyncio.run(read_index(ShardedCursor(shards)))
-    assert str(error.value).startswith(f"shard-ab: tensor {name!r} is of type BF16, expected F32, F16, Q4_0 or Q8_0; ")
+    expected = f"tensor {name!r} is of type IQ1_M, expected F32, F16, BF16, Q4_0 or Q8_0; "
+    assert str(error.value).startswith(f"shard-ab: {expected}")
 
 
 def last_tensor(index: GgufIndex) -> str:

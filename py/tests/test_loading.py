@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from fake_host import FakeHost
+from test_weights import imagined
 from test_worker import MODEL_URL, load
 
-from voxtral import loading
+from voxtral import placement
 from voxtral.config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral.errors import DeviceError, MemoryRefusedError, ModelFileError, in_words
 from voxtral.gpu.device import NEEDED_LIMITS, AdapterInfo, Limits, require_limits
@@ -16,8 +17,10 @@ from voxtral.gpu.recording import RecordingDevice
 from voxtral.model.loader import read_header
 from voxtral.model.memory import MemoryNeed
 from voxtral.model.voxtral import Voxtral
+from voxtral.model_path import open_model_files
 from voxtral.ops.webgpu import WebGpuOps
-from voxtral.shards import MemorySource, ShardedCursor, open_model_files
+from voxtral.quant import GgmlType
+from voxtral.shards import MemorySource, ShardedCursor
 from voxtral.worker import Worker
 
 DEMO = Path(__file__).parents[2] / "static" / "model" / "voxtral-demo-q4_0.gguf"
@@ -88,7 +91,7 @@ def _small_steps():
     """The demo model in many fills, as a large model is loaded, whose staging is small beside the rest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("voxtral.model.loader.FILL_BYTES", 36 * 2000)
-        patch.setattr("voxtral.ops.webgpu.FILL_BYTES", 36 * 2000)
+        patch.setattr("voxtral.ops.matrices.FILL_BYTES", 36 * 2000)
         patch.setattr(WebGpuOps, "self_check", _no_check)
         yield
 
@@ -101,8 +104,7 @@ def demo():
     async def main():
         ops = WebGpuOps(device)
         source, _ = open_model_files(DEMO)
-        _, config = await read_header(source)
-        need = MemoryNeed.of(config, ops.chunk_tokens[0])
+        need = MemoryNeed.of(*await read_header(source), ops.chunk_tokens[0])
         model = await Voxtral.load(ops, source)
         loaded = device.memory.now
         await model.borrow()
@@ -122,8 +124,10 @@ def test_the_need_is_what_loading_takes(demo):
 
 
 def test_the_need_of_the_full_model():
-    need = MemoryNeed.of(ModelConfig(EncoderConfig(), DecoderConfig()), chunk_tokens=64)
+    config = ModelConfig(EncoderConfig(), DecoderConfig())
+    need = MemoryNeed.of(imagined(config, {}), config, chunk_tokens=64)
     assert (need.matrices, need.vectors) == (2_488_393_728, 23_473_152)
+    assert MemoryNeed.of(imagined(config, {}, GgmlType.BF16), config, chunk_tokens=64).matrices == 8_847_622_144
     assert need.caches == 2 * 2 * (32 * (749 + 256) * 2048 + 26 * 8192 * 1024)
     assert need.total < 3.7e9
 
@@ -230,7 +234,7 @@ def test_a_gpu_asked_for_in_vain_is_given_back():
 @pytest.fixture
 def large(monkeypatch):
     """The demo counts as a model too large for a CPU."""
-    monkeypatch.setattr(loading, "MAX_CPU_PARAMETERS", 1_000_000)
+    monkeypatch.setattr(placement, "MAX_CPU_PARAMETERS", 1_000_000)
 
 
 @pytest.mark.usefixtures("large")
@@ -250,7 +254,7 @@ def test_a_large_model_on_a_software_gpu_is_a_matter_of_insisting():
     [
         (None, "billion parameters and needs a GPU: the browser found no GPU"),
         ("webgpu", "billion parameters and needs a GPU: the browser found no GPU"),
-        ("numpy", "needs a GPU, but the address asks for the CPU; take backend=numpy out of it"),
+        ("numpy", "needs a GPU, but numpy was asked for, which computes on the CPU; leave that out"),
     ],
 )
 def test_a_large_model_without_a_gpu_says_why_there_is_none(backend, expected):

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from tools.ablation_chapter import REPORT, chapter
+from tools.ablation_plots import draw
+from voxtral.accuracy.ablation import Ablation
+from voxtral.accuracy.conditions import NORMAL_PEAK_DBFS
+from voxtral.accuracy.factors import PLANS
 from voxtral.config import (
     DEFAULT_LEFT_PAD_TOKENS,
     PROMPT_PAD_TOKENS,
@@ -37,3 +42,27 @@ def test_the_padding_section_states_both_values():
     assert f"**{DEFAULT_LEFT_PAD_TOKENS} tokens by default, {REFERENCE_LEFT_PAD_TOKENS} by option**" in TEXT
     assert StreamingConfig().n_prompt_tokens == 1 + PROMPT_PAD_TOKENS + StreamingConfig().delay_tokens == 39
     assert "33 + delay tokens" in TEXT
+
+
+def test_the_chapter_of_the_ablation_is_that_of_its_report():
+    report = Ablation.of_json(REPORT.read_bytes(), REPORT.name)
+    assert chapter(TEXT, report) == TEXT
+    assert report.is_complete
+
+
+def test_the_figures_of_the_ablation_are_those_of_its_report(tmp_path):
+    drawn = draw(Ablation.of_json(REPORT.read_bytes(), REPORT.name), tmp_path)
+    for path in drawn:
+        assert path.read_text() == (REPORT.parent / path.name).read_text()
+        assert f"](py/tools/figures/{path.name})" in TEXT
+
+
+def test_the_plan_of_the_ablation_is_the_one_described():
+    levels = {factor.name: factor.levels for factor in PLANS["full"].factors}
+    assert "| left padding | {}, {} tokens |".format(*levels["left_pad_tokens"]) in TEXT
+    assert "| delay | " + ", ".join(map(str, levels["delay_ms"])) + " ms |" in TEXT
+    assert "| loudest sample | " + ", ".join(f"{level:g}" for level in levels["level_dbfs"]) + " dBFS" in TEXT
+    n_combinations = 2 * len(PLANS["full"].combinations())
+    assert f"These are {n_combinations}." in TEXT
+    assert f"{n_combinations // PLANS['full'].n_parts} times" in TEXT
+    assert f"to {NORMAL_PEAK_DBFS:g} dBFS" in TEXT

@@ -113,7 +113,8 @@ def test_what_is_no_number_is_refused(ggml_type: GgmlType, value: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("ggml_type", "value"), [(GgmlType.F16, 70_000), (GgmlType.Q4_0, -600_000), (GgmlType.Q8_0, 9_000_000)]
+    ("ggml_type", "value"),
+    [(GgmlType.F16, 70_000), (GgmlType.Q4_0, -600_000), (GgmlType.Q8_0, 9_000_000), (GgmlType.BF16, 2**128 - 2**119)],
 )
 def test_what_is_too_large_is_refused(ggml_type: GgmlType, value: float) -> None:
     weights = np.ones((3, 32), np.float32)
@@ -128,6 +129,14 @@ def test_every_half_and_float_bit_pattern(bits: np.ndarray) -> None:
     np.testing.assert_array_equal(halves, bits.view("<f2").astype(np.float32))
     floats = bits.astype("<u4") << 16
     np.testing.assert_array_equal(dequantise(floats.tobytes(), GgmlType.F32, len(bits)), floats.view("<f4"))
+    np.testing.assert_array_equal(dequantise(bits.tobytes(), GgmlType.BF16, len(bits)), floats.view("<f4"))
+
+
+def test_bf16_rounds_to_the_nearest_and_to_the_even_one_of_two() -> None:
+    bits = [0x3F80_0000, 0x3F80_7FFF, 0x3F80_8000, 0x3F80_8001, 0x3F81_8000, 0xBF81_8000, 0x0000_8001, 0x7F7F_7FFF]
+    raw = quantise(np.array(bits, np.uint32).view(np.float32), GgmlType.BF16)
+    expected = [0x3F80, 0x3F80, 0x3F80, 0x3F81, 0x3F82, 0xBF82, 0x0001, 0x7F7F]
+    assert np.frombuffer(raw, "<u2").tolist() == expected
 
 
 @pytest.mark.parametrize("ggml_type", QUANTISED)

@@ -5,16 +5,18 @@ import hashlib
 
 import numpy as np
 import pytest
-from gguf import GGUFReader
+from gguf import GGUFReader, dequantize
 
+from voxtral.config import EOS_TOKEN
 from voxtral.errors import ConfigError
 from voxtral.model.voxtral import Voxtral
+from voxtral.model_path import open_model_files
 from voxtral.ops.reference import ReferenceOps
-from voxtral.random_model import PRESETS, make_random
+from voxtral.quant import GgmlType
+from voxtral.random_model import PRESETS, TYPES, make_random
 from voxtral.session import StreamingSession
-from voxtral.shards import open_model_files
 from voxtral.tekken import Tekken
-from voxtral.weights import check, read_config, tensor_shapes
+from voxtral.weights import TOKEN_EMBEDDINGS, check, read_config, tensor_shapes
 
 
 def digest(paths):
@@ -77,6 +79,24 @@ def test_it_is_numerically_tame_and_its_choices_vary(small):
     for name in ("enc_out", "audio_embeds", "logits"):
         size = np.sqrt(np.mean(np.square(np.concatenate(stages[name]))))
         assert 0.05 < size < 20, name
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES.values() if kind is not GgmlType.Q4_0])
+def test_matrices_may_be_of_another_type(tmp_path, small, kind):
+    """Of the same size as in Q4_0, and `</s>` is never the maximum."""
+    (path,) = make_random(PRESETS["small"], tmp_path, kind=kind)
+    found, quantised = GGUFReader(path).tensors, GGUFReader(small[0]).tensors
+    for tensor, other in zip(found, quantised, strict=True):
+        assert tensor.name == other.name
+        is_matrix = len(tensor.shape) == 2
+        assert tensor.tensor_type == (kind if is_matrix else GgmlType.F32)
+        if is_matrix:
+            weights, others = (dequantize(each.data, each.tensor_type) for each in (tensor, other))
+            assert np.std(weights) == pytest.approx(np.std(others), rel=0.05)
+            assert abs(np.mean(weights)) < 0.05 * np.std(weights)
+            assert (tensor.name == TOKEN_EMBEDDINGS) == (not weights[EOS_TOKEN].any())
+    again = make_random(PRESETS["small"], tmp_path / "again", shard_bytes=1_000_003, kind=kind)
+    assert digest(again) == digest([path])
 
 
 def test_weights_are_never_overwritten(small):

@@ -15,7 +15,9 @@ from gguf.utility import SafetensorsLocal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxtral.checkpoint import OWN_TYPES
 from voxtral.errors import ModelFileError
+from voxtral.quant import dequantise
 from voxtral.safetensors import MAX_HEADER_BYTES, Checkpoint, is_checkpoint, open_checkpoint, read_rows
 
 RNG = np.random.default_rng(7)
@@ -43,10 +45,9 @@ def test_tensors_are_what_the_gguf_package_finds(tmp_path: Path, dtype: str) -> 
         expected = judge.tensors[name]
         assert (tensor.dtype, tensor.shape) == (expected.dtype, expected.shape)
         assert (tensor.offset, tensor.n_bytes) == (expected.data_range.offset, expected.data_range.size)
-        values = read_rows(tensor, 0, tensor.shape[0])
-        assert values.dtype == np.float32
-        assert stored(values, dtype) == stored(WEIGHTS[name], dtype)
-        np.testing.assert_array_equal(read_rows(tensor, 1, 1), values[1:2])
+        rows = read_rows(tensor, 0, tensor.shape[0])
+        assert rows.tobytes() == stored(WEIGHTS[name], dtype)
+        np.testing.assert_array_equal(read_rows(tensor, 1, 1), rows[1:2])
     assert checkpoint.n_bytes == sum(values.size for values in WEIGHTS.values()) * (4 if dtype == "F32" else 2)
 
 
@@ -55,7 +56,8 @@ def test_bf16_by_hand(tmp_path: Path) -> None:
     tensors = opened(
         tmp_path / "m.safetensors", safetensors_bytes(header, struct.pack("<4H", 0x3F80, 0xC040, 1, 0x7F80))
     )
-    values = read_rows(tensors.tensors["w"], 0, 4).ravel().tolist()
+    rows = read_rows(tensors.tensors["w"], 0, 4)
+    values = dequantise(rows.tobytes(), OWN_TYPES["BF16"], 4).tolist()
     assert values == [1.0, -3.0, np.uint32(0x10000).view(np.float32), np.inf]
 
 

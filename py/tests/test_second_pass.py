@@ -5,9 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
-from fake_host import FakeHost
 from test_transcription import demo, samples_of, shown
-from test_worker import listen, load, pcm
+from test_worker import listen, pcm, with_worker
 
 from voxtral import second_pass
 from voxtral.config import STREAMING_PAD_TOKEN, STREAMING_WORD_TOKEN, StreamingConfig
@@ -16,7 +15,6 @@ from voxtral.errors import MemoryRefusedError
 from voxtral.model.stream import HISTORY_MEL_FRAMES, Stream
 from voxtral.second_pass import LONGEST_S, MAX_BACKLOG_S, Passages
 from voxtral.transcription import Transcription
-from voxtral.worker import Worker
 
 PAD, WORD = STREAMING_PAD_TOKEN, STREAMING_WORD_TOKEN
 SPOKEN = "nine six seven eight zero three eight"
@@ -92,20 +90,6 @@ def test_words_that_were_wrong_are_replaced():
     assert shown(additions)[0] == result.words
 
 
-def run_worker(scenario):
-    async def main():
-        host = FakeHost()
-        worker = Worker(host)
-        worker.receive(load())
-        await host.until("state", n=2)
-        try:
-            return await scenario(host, worker)
-        finally:
-            worker._runner.cancel()
-
-    return asyncio.run(main())
-
-
 def test_a_live_recording_is_heard_again_before_it_is_done(monkeypatch):
     feed = Transcription._take
     monkeypatch.setattr(Transcription, "_take", lambda t, events: misheard(feed(t, events)))
@@ -125,7 +109,7 @@ def test_a_live_recording_is_heard_again_before_it_is_done(monkeypatch):
         host.ports["p"](np.zeros(0, np.float32))
         return host, (await host.until("done", 1))["result"]
 
-    host, result = run_worker(scenario)
+    host, result = with_worker(scenario)
     assert result["text"] == f"{SPOKEN} one four one seven"
     revised = host.of("revised", 1)
     assert {m["reason"] for m in revised} == {"careful"}
@@ -148,7 +132,7 @@ def test_without_memory_for_it_there_is_no_second_pass(monkeypatch):
         host.ports["p"](np.zeros(0, np.float32))
         return host, (await host.until("done", 1))["result"]["text"]
 
-    host, text = run_worker(scenario)
+    host, text = with_worker(scenario)
     assert text == SPOKEN
     (notice,) = host.of("notice", 1)
     assert "no room" in notice["sentence"]

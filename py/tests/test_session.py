@@ -9,12 +9,14 @@ from test_golden import read_set
 
 from voxtral.config import EOS_TOKEN, MEL_FRAMES_PER_TOKEN, N_MEL_BINS, ModelConfig, StreamingConfig
 from voxtral.errors import ConfigError
+from voxtral.mapped_file import FileSource
 from voxtral.model import stream as stream_module
 from voxtral.model.stream import HISTORY_MEL_FRAMES
 from voxtral.model.voxtral import Voxtral
+from voxtral.ops.reference import ReferenceOps
 from voxtral.random_model import PRESETS, make_random
 from voxtral.session import StreamingSession
-from voxtral.shards import FileSource, ShardedCursor
+from voxtral.shards import ShardedCursor
 
 RUN = asyncio.run
 
@@ -44,6 +46,20 @@ def test_starting_behind_the_prefix_changes_nothing(golden, ops, left_pad, delay
 
     first, again, computed = RUN(all_ways())
     assert first == again == computed
+
+
+def test_left_padding_is_silence_in_the_recording_and_nothing_else(golden):
+    """76 tokens of it are 32 and a speaker who waits for 44 tokens, 3.52 s, whatever the network."""
+
+    async def both_ways():
+        model = await golden.load_model(ReferenceOps())
+        audio = golden.arrays["audio"][:16_000]
+        padded = await run(StreamingSession(model, 480, 76), [audio])
+        waited = await run(StreamingSession(model, 480, 32), [np.zeros(44 * 1280, np.float32), audio])
+        return [[(event.position, event.token) for event in events] for events in (padded, waited)]
+
+    padded, waited = RUN(both_ways())
+    assert padded == waited
 
 
 @pytest.mark.parametrize("left_pad", [32, 76])

@@ -12,6 +12,8 @@ from voxtral.gpu.device import PACKED_DOT, AdapterInfo
 from voxtral.gpu.native import NativeDevice
 from voxtral.gpu.recording import RecordedPipeline
 from voxtral.gpu.shader_library import ACTIVATIONS, KERNELS, TEAM_SUM, TRAITS, Kernel, kernel_source, traits_of
+from voxtral.quant import GgmlType
+from voxtral.weights import MATRIX_TYPES
 
 SHADERS = Path(__file__).parents[2] / "shaders"
 TRAIT_WORDS = {TEAM_SUM: "subgroupAdd", ACTIVATIONS: "dot4I8Packed"}  # what only the second form says
@@ -37,7 +39,7 @@ def test_every_used_variant_compiles(device: NativeDevice) -> None:
 @pytest.mark.parametrize(("trait", "name", "word"), [(TRAITS[n], n, w) for n, w in TRAIT_WORDS.items()])
 def test_every_used_variant_compiles_with_every_trait(device: NativeDevice, trait: str, name: str, word: str) -> None:
     pipelines = [one for one in used_pipelines().values() if name in kernel_of(one).common]
-    pipelines = [one for one in pipelines if not kernel_of(one).is_plain]
+    pipelines = [one for one in pipelines if trait in kernel_of(one).traits]
     assert pipelines
     for pipeline in pipelines:
         wgsl = kernel_source(pipeline.label.split("/")[0], frozenset({trait}))
@@ -47,12 +49,24 @@ def test_every_used_variant_compiles_with_every_trait(device: NativeDevice, trai
         asyncio.run(device.create_pipeline(pipeline.label, wgsl, pipeline.bindings, overrides))
 
 
-def test_plain_kernels_have_one_form() -> None:
-    plain = [name for name, kernel in KERNELS.items() if kernel.is_plain]
-    assert plain
-    for name in plain:
-        assert set(KERNELS[name].common) & set(TRAITS)
-        assert kernel_source(name, frozenset(TRAITS.values())) == kernel_source(name)
+def test_kernels_have_no_more_forms_than_they_say() -> None:
+    assert [name for name, kernel in KERNELS.items() if not kernel.traits] != []
+    for name, kernel in KERNELS.items():
+        for trait in set(TRAITS.values()) - kernel.traits:
+            assert kernel_source(name, frozenset({trait})) == kernel_source(name)
+    with_packed = {name for name in KERNELS if kernel_source(name, frozenset({"packed"})) != kernel_source(name)}
+    assert with_packed == {"matvec_q4_0", "qkv_q4_0"}
+
+
+def test_every_type_of_weights_has_every_kernel_that_reads_them() -> None:
+    files = {file for file in (file_of(name) for name in KERNELS) if file not in KERNELS}
+    assert files == {"embed", "gemm", "matmul", "few_rows", "matvec", "qkv"}
+    kinds = [GgmlType(kind).name.lower() for kind in MATRIX_TYPES]
+    assert {f"{file}_{kind}" for file in files for kind in kinds} <= set(KERNELS)
+
+
+def file_of(name: str) -> str:
+    return KERNELS[name].file or name
 
 
 @pytest.mark.parametrize(
@@ -74,17 +88,17 @@ def kernel_of(pipeline: RecordedPipeline) -> Kernel:
 
 
 def test_every_file_is_registered() -> None:
-    assert {path.stem for path in SHADERS.glob("*.wgsl")} == set(KERNELS)
+    assert {path.stem for path in SHADERS.glob("*.wgsl")} == {file_of(name) for name in KERNELS}
     included = {name for kernel in KERNELS.values() for name in kernel.common} | {
         f"{name}_{trait}" for name, trait in TRAITS.items()
     }
     assert {path.stem for path in (SHADERS / "common").iterdir()} == included
     documented = (SHADERS / "README.md").read_text(encoding="utf-8")
-    assert [name for name in KERNELS if f"`{name}`" not in documented] == []
+    assert [name for name in KERNELS if f"`{file_of(name)}`" not in documented] == []
 
 
 def test_every_kernel_has_its_card() -> None:
-    for name in KERNELS:
+    for name in map(file_of, KERNELS):
         card = (SHADERS / f"{name}.wgsl").read_text(encoding="utf-8").split("\n\n")[0]
         assert card.startswith(f"// {name} — "), name
         assert "\n// Oracle: reference." in card, name

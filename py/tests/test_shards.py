@@ -9,13 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voxtral.errors import ModelFileError
+from voxtral.mapped_file import FileSource
 from voxtral.shards import (
     SHARD_NAME,
     ByteSource,
-    FileSource,
     MemorySource,
     ShardedCursor,
-    open_model_files,
     shard_order,
 )
 
@@ -124,16 +123,6 @@ def test_any_names_are_put_in_order_or_refused(names: list[str]) -> None:
     assert set(ordered) <= set(names)
 
 
-def test_a_file_that_shrinks_after_it_was_measured(tmp_path: Path) -> None:
-    path = tmp_path / "a.gguf"
-    path.write_bytes(WHOLE)
-    source = FileSource(path)
-    assert read(source, 1000, 24) == WHOLE[1000:]
-    path.write_bytes(b"short")
-    with pytest.raises(ModelFileError, match="expected 24 bytes at byte 1000, found 0"):
-        read(source, 1000, 24)
-
-
 def test_names_say_how_many_shards() -> None:
     assert ShardedCursor([MemorySource(b"", "m.gguf")]).name == "m.gguf"
     assert ShardedCursor(cut(WHOLE, [1, 2])).name == "shard-0 and 2 more shards"
@@ -148,35 +137,6 @@ def test_shards_are_put_in_order() -> None:
     assert shard_order(["m.gguf.part-ab", "m.gguf.part-aa"]) == ["m.gguf.part-aa", "m.gguf.part-ab"]
     with pytest.raises(ModelFileError, match="several"):
         shard_order(["a.gguf.0", "b.gguf.0"])
-
-
-def folder(path: Path, **files: bytes) -> Path:
-    path.mkdir()
-    for name, data in files.items():
-        (path / name.replace("__", ".").replace("_", "-")).write_bytes(data)
-    return path
-
-
-def test_a_file_or_a_folder_means_a_model(tmp_path: Path) -> None:
-    single = folder(tmp_path / 'one "$(x)" ü', model__gguf=WHOLE, tekken__json=b"{}")
-    shards = folder(tmp_path / "cut", shard_ab=WHOLE[500:], shard_aa=WHOLE[:500], README__md=b"")
-    for path, parent in ((single, single), (single / "model.gguf", single), (shards, shards)):
-        source, tekken = open_model_files(str(path))
-        assert read(source, 0, source.n_bytes) == WHOLE
-        assert tekken == parent / "tekken.json"
-
-
-def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
-    empty = folder(tmp_path / "empty")
-    two = folder(tmp_path / "two", a__gguf=b"", b__gguf=b"")
-    with pytest.raises(ModelFileError, match="found neither"):
-        open_model_files(empty)
-    with pytest.raises(ModelFileError, match=r"found a\.gguf, b\.gguf"):
-        open_model_files(two)
-    with pytest.raises(ModelFileError, match="no such file"):
-        open_model_files(tmp_path / "absent.gguf")
-    with pytest.raises(ModelFileError, match="cannot be opened"):
-        FileSource(tmp_path / "absent.gguf")
 
 
 def test_shards_already_read_are_let_go() -> None:

@@ -15,19 +15,22 @@ from hypothesis import strategies as st
 from voxtral.config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral.errors import ModelFileError
 from voxtral.gguf import GgufIndex, TensorInfo, read_index
+from voxtral.mapped_file import FileSource
 from voxtral.quant import GgmlType
-from voxtral.shards import FileSource
 from voxtral.weights import (
     ADAPTER,
     ENCODER,
     ENCODER_NORM,
+    QKV,
     TOKEN_EMBEDDINGS,
     check,
     conv,
     decoder_layer,
     encoder_layer,
+    matrix_types,
     read_config,
     tensor_shapes,
+    tensor_types,
     values,
 )
 
@@ -42,11 +45,10 @@ def index_of(path: Path) -> GgufIndex:
     return asyncio.run(read_index(FileSource(path)))
 
 
-def imagined(config: ModelConfig, metadata: dict[str, Any]) -> GgufIndex:
+def imagined(config: ModelConfig, metadata: dict[str, Any], matrices: GgmlType = GgmlType.Q4_0) -> GgufIndex:
     """The index of a file that holds such a model, without the file."""
     tensors, offset = {}, 0
-    for name, shape in tensor_shapes(config):
-        kind = GgmlType.Q4_0 if len(shape) == 2 else GgmlType.F32
+    for name, shape, kind in tensor_types(config, matrices):
         tensors[name] = TensorInfo(
             name, shape, kind, offset, kind.n_bytes(int(np.prod(shape, dtype=np.int64))), "m.gguf"
         )
@@ -119,6 +121,8 @@ def with_metadata(key: str, value: Any) -> Callable[[GgufIndex], GgufIndex]:
 
 
 WQ = encoder_layer(1, "attention.wq.weight")
+WK = encoder_layer(1, "attention.wk.weight")
+UP = decoder_layer(0, "feed_forward.w3.weight")
 MISFITS = {
     "missing norm": (without(ENCODER_NORM), "norm.weight' is missing"),
     "missing embeddings": (without(TOKEN_EMBEDDINGS), "tok_embeddings.weight' is missing among the file's 67"),
@@ -128,10 +132,12 @@ MISFITS = {
     "shape": (changed(WQ, shape=(128, 96)), "has shape [128, 96], expected [128, 64]"),
     "transposed": (changed(WQ, shape=(64, 128)), "expected [128, 64]"),
     "dimensions": (changed(ENCODER_NORM, shape=(8, 8)), "expected 1 dimensions"),
-    "matrix in F16": (changed(WQ, ggml_type=1), "is F16, expected Q4_0"),
-    "matrix in Q8_0": (changed(WQ, ggml_type=8), "is Q8_0, expected Q4_0"),
-    "norm in Q4_0": (changed(ENCODER_NORM, ggml_type=2), "is Q4_0, expected F32 or F16"),
-    "conv in Q8_0": (changed(conv(0, "weight"), ggml_type=8), "is Q8_0, expected F32 or F16"),
+    "matrix in Q8_0": (changed(WQ, ggml_type=8), "is Q8_0, expected Q4_0, F16, BF16 or F32 for a matrix; convert"),
+    "norm in Q4_0": (changed(ENCODER_NORM, ggml_type=2), "is Q4_0, expected F32, F16 or BF16 for a vector"),
+    "conv in Q8_0": (changed(conv(0, "weight"), ggml_type=8), "is Q8_0, expected F32, F16 or BF16 for a vector"),
+    "k in F16": (changed(WK, ggml_type=1), f"{WK!r} is F16, expected Q4_0 as {WQ!r} is, with which it is computed"),
+    "q in BF16": (changed(WQ, ggml_type=30), f"{WK!r} is Q4_0, expected BF16 as {WQ!r} is"),
+    "up in F32": (changed(UP, ggml_type=0), f"{UP!r} is F32, expected Q4_0 as "),
     "head count": (with_metadata("encoder.attention.head_count", 5), "expected [160, 64]"),
     "key length": (with_metadata("decoder.attention.key_length", 64), "expected [384, 96]"),
     "more layers": (with_metadata("decoder.block_count", 4), "layers.3.attention_norm.weight' is missing"),
@@ -157,6 +163,20 @@ def test_misfits_are_one_sentence(tiny: GgufIndex, kind: str) -> None:
     assert str(error.value).startswith("m.gguf: ")
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [GgmlType.F32, GgmlType.F16, GgmlType.BF16])
+def test_matrices_may_be_of_other_types_than_each_other(tiny: GgufIndex, kind: GgmlType) -> None:
+    config = read_config(tiny)
+    names = [TOKEN_EMBEDDINGS, encoder_layer(0, "attention.wo.weight"), *(encoder_layer(1, rest) for rest in QKV)]
+    index = tiny
+    for name in names:
+        index = changed(name, ggml_type=kind)(index)
+    check(index, config)
+    assert set(matrix_types(index, config)) == {GgmlType.Q4_0, kind}
+    whole = imagined(config, {}, kind)
+    check(whole, config)
+    assert matrix_types(whole, config) == [kind]
 
 
 def test_head_sizes_are_multiples_of_32() -> None:

@@ -6,15 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_host import FakeHost
-from test_worker import SAMPLES, listen, load, pcm, transcribe
+from test_worker import SAMPLES, listen, load, pcm, transcribe, with_worker
 
 from voxtral import held_model
 from voxtral.errors import DeviceError
 from voxtral.gpu.recording import RecordingDevice
 from voxtral.loading import load as load_model
 from voxtral.model.stream import Stream
-from voxtral.worker import Worker
 
 SPOKEN = "one four one seven"
 
@@ -69,20 +67,6 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     return Machine(monkeypatch)
-
-
-def with_worker(scenario):
-    async def main():
-        host = FakeHost()
-        worker = Worker(host)
-        worker.receive(load())
-        await host.until("state", n=2)
-        try:
-            return await scenario(host, worker)
-        finally:
-            worker._runner.cancel()
-
-    return asyncio.run(main())
 
 
 def states(host):

@@ -1,13 +1,12 @@
 """Runs the page's bench (/?bench) in a headless Chromium and brings its report home; `python -m voxtral bench`."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tools.chromium import BrowserError, letters
-from tools.site import Site, served_model
+from tools.chromium import letters, offered_model, report_of
+from voxtral.web.site import Site
 
 SILENCE_LIMIT_S = 300.0
 
@@ -24,21 +23,8 @@ def bench_in_browser(
     model: a .gguf file or a folder, None for the demo. command: starts a Chromium, None for the system's; the address
     is added to it. on_line: gets each line of progress.
     """
-    models: Path | None = None
-    address: str | None = None
-    if model is not None:
-        if not (found := served_model(model)):
-            raise BrowserError(f"{model}: expected a .gguf file or a folder with a model, found nothing there")
-        models, address = found
+    models, address = offered_model(model)
     options = {"bench": effort or "", "report": "", "model": address, "backend": backend}
     query = urlencode({name: value for name, value in options.items() if value is not None})
     mail = letters(Site(models), command, f"?{query}", SILENCE_LIMIT_S)
-    with closing(mail):
-        for letter in mail:
-            if "error" in letter:
-                raise BrowserError(letter["error"])
-            if "report" in letter:
-                report: dict[str, Any] = letter["report"]
-                return report
-            on_line(letter["line"])
-    raise AssertionError("letters() ends by an error only")
+    return report_of(mail, lambda letter: on_line(letter["line"]))

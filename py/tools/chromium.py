@@ -1,7 +1,7 @@
 """A headless Chromium without Playwright, for machines that have only a browser, and the mail its page sends.
 
-`letters` serves the app, opens a page in a browser and hands out what the page POSTs. Also where a browser is found
-and the flags it needs, for all of e2e. Standard library only.
+`letters` serves the app, opens a page in a browser and hands out what the page POSTs; `report_of` reads them up to the
+report they end with. Also where a browser is found and the flags it needs, for all of e2e. Standard library only.
 """
 
 import json
@@ -13,14 +13,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from serve import Handler, Server
-from tools import runtime
-from tools.site import Site
+from voxtral.web import runtime
+from voxtral.web.responses import Response
+from voxtral.web.site import Site, served_model
 
 SYSTEM_NAMES = (
     "chromium-headless-shell",
@@ -76,7 +78,7 @@ class _MailHandler(Handler):
             self._not_allowed()
             return
         self.server.letters.put(json.loads(self.rfile.read(n_bytes)))
-        self._send_head(HTTPStatus.NO_CONTENT, {}, 0)
+        self._send(Response(HTTPStatus.NO_CONTENT, {}, None, 0, 0))
 
 
 class _MailServer(Server):
@@ -84,6 +86,15 @@ class _MailServer(Server):
         super().__init__("localhost", 0, site)
         self.RequestHandlerClass = _MailHandler
         self.letters: queue.Queue[dict[str, Any]] = queue.Queue()
+
+
+def offered_model(model: Path | None) -> tuple[Path | None, str | None]:
+    """What a Site is to serve, and the page's address of it; both None for the demo. Raises BrowserError."""
+    if model is None:
+        return None, None
+    if not (found := served_model(model)):
+        raise BrowserError(f"{model}: expected a .gguf file or a folder with a model, found nothing there")
+    return found
 
 
 def letters(
@@ -111,6 +122,21 @@ def letters(
             _end(browser)
             server.shutdown()
             thread.join()
+
+
+def report_of(
+    mail: Generator[dict[str, Any], None, None], on_letter: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The report among these letters, which end with it; on_letter gets those before it. Raises BrowserError."""
+    with closing(mail):
+        for letter in mail:
+            if "error" in letter:
+                raise BrowserError(letter["error"])
+            if "report" in letter:
+                found: dict[str, Any] = letter["report"]
+                return found
+            on_letter(letter)
+    raise AssertionError("letters() ends by an error only")
 
 
 def _start(command: Sequence[str], complaints: Path) -> "subprocess.Popen[bytes]":

@@ -9,15 +9,16 @@ config.json (transformers) beside the checkpoint.
 
 import json
 import re
-from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from voxtral.config import DecoderConfig, EncoderConfig, ModelConfig
 from voxtral.errors import ModelFileError
 from voxtral.gguf import GgufIndex, TensorInfo
 from voxtral.model_files import explaining
 from voxtral.quant import GgmlType
-from voxtral.safetensors import FLOATS, Checkpoint, StoredTensor
+from voxtral.safetensors import Checkpoint, StoredTensor
 from voxtral.weights import (
     ADA_DOWN,
     ADA_UP,
@@ -36,13 +37,16 @@ from voxtral.weights import (
     tensor_shapes,
 )
 
-Config = TypeVar("Config", EncoderConfig, DecoderConfig)
+Said = tuple[dict[str, Any], dict[str, Any]]  # fields of encoder and decoder; what they are is not yet checked
 
 # Models whose numbers are known when nothing beside the checkpoint tells them: the 4B model and the demo.
 KNOWN = (
     ModelConfig(EncoderConfig(), DecoderConfig()),
     ModelConfig(EncoderConfig(8, 256, 4, 64, 1024, 250), DecoderConfig(6, 384, 6, 2, 64, 1152, 75, 1280, 32)),
 )
+
+# Dtypes of weights → the same in GGUF
+OWN_TYPES = {"F32": GgmlType.F32, "F16": GgmlType.F16, "BF16": GgmlType.BF16}
 
 # The LM head is the token embedding; some save it twice.
 TIED = {"output.weight", "lm_head.weight", "language_model.lm_head.weight"}
@@ -76,13 +80,16 @@ OUTSIDE_LAYERS = {
     "language_model.norm.weight": DECODER_NORM,
 }
 
-# Fields of the configuration that shapes do not tell → their keys in params.json, and in config.json
+# Fields of the configuration → their keys in params.json, and in config.json
 MISTRAL_KEYS = {
     "n_layers": "n_layers",
     "n_heads": "n_heads",
     "n_kv_heads": "n_kv_heads",
     "head_dim": "head_dim",
     "window": "sliding_window",
+    "dim": "dim",
+    "ffn_dim": "hidden_dim",
+    "vocab_size": "vocab_size",
 }
 TRANSFORMERS_KEYS = {
     "n_layers": "num_hidden_layers",
@@ -90,7 +97,11 @@ TRANSFORMERS_KEYS = {
     "n_kv_heads": "num_key_value_heads",
     "head_dim": "head_dim",
     "window": "sliding_window",
+    "dim": "hidden_size",
+    "ffn_dim": "intermediate_size",
+    "vocab_size": "vocab_size",
 }
+WIDTHS = ("dim", "ffn_dim", "vocab_size")  # which shapes tell, too
 
 
 class Network(NamedTuple):
@@ -102,7 +113,7 @@ class Network(NamedTuple):
 
 
 def read_network(checkpoint: Checkpoint) -> Network:
-    """The network with all its tensors, none empty, each of a dtype in FLOATS.
+    """The network with all its tensors, none empty, each of a dtype in OWN_TYPES.
 
     Raises ModelFileError for the first misfit.
     """
@@ -116,9 +127,9 @@ def read_network(checkpoint: Checkpoint) -> Network:
         if new_name is None or new_name in tensors:
             expected = "a Voxtral Realtime network with the tensor names of Mistral or transformers"
             raise ModelFileError(f"{stored.path}: expected {expected}, found {name!r}; name another checkpoint")
-        if stored.dtype not in FLOATS:
+        if stored.dtype not in OWN_TYPES:
             raise ModelFileError(
-                f"{stored.path}: tensor {name!r} is {stored.dtype}, expected {', '.join(FLOATS)}; "
+                f"{stored.path}: tensor {name!r} is {stored.dtype}, expected {', '.join(OWN_TYPES)}; "
                 "use the checkpoint as it was before it was quantised"
             )
         if 0 in stored.shape:
@@ -142,29 +153,31 @@ def mistral_name(name: str) -> str | None:
 
 def _config(checkpoint: Checkpoint, tensors: dict[str, StoredTensor], in_halves: bool) -> ModelConfig:
     """The dimensions, by the shapes and what lies beside the checkpoint, when all its tensors fit them."""
-    path = str(checkpoint.path)
+    path, beside = str(checkpoint.path), checkpoint.files[0].parent / ("config.json" if in_halves else "params.json")
     shapes = {name: stored.shape for name, stored in tensors.items()}
-    # As the index of what it will be, so that one table and one check serve both; types are no concern here.
+    # As the index of what it may become, so that one table and one check serve both; types are no concern here.
     kinds = {1: GgmlType.F32, 2: GgmlType.Q4_0, 3: GgmlType.F32}
     infos = {name: TensorInfo(name, shape, kinds.get(len(shape), 0), 0, 0, path) for name, shape in shapes.items()}
-    said = _said(checkpoint, in_halves)
-    index = GgufIndex(3, dict(said or {}), infos, 0, path)
+    said = _said(beside, in_halves)
+    index = GgufIndex(3, metadata(_filled(said)) if said else {}, infos, 0, path)
     config = read_config(index)
     if said is None:
         for known in KNOWN:
             if dict(tensor_shapes(known)) == shapes:
                 return known
-        name = "config.json" if in_halves else "params.json"
-        raise ModelFileError(f"{path}: expected {name} beside it, which tells the number of heads; put it there")
-    check(index, config)
+        raise ModelFileError(f"{path}: expected {beside.name} beside it, which tells the number of heads; put it there")
+    _require_widths(beside, said, config)
+    try:
+        check(index, config)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; the numbers of its layers and heads are from {beside}") from error
     if more := shapes.keys() - {name for name, _ in tensor_shapes(config)}:
         raise ModelFileError(f"{path}: expected the tensors of Voxtral Realtime, found {min(more)!r} too; name another")
     return config
 
 
-def _said(checkpoint: Checkpoint, in_halves: bool) -> dict[str, int] | None:
-    """What lies beside the checkpoint tells, as metadata of a GGUF file; None if nothing is there."""
-    path = checkpoint.files[0].parent / ("config.json" if in_halves else "params.json")
+def _said(path: Path, in_halves: bool) -> Said | None:
+    """What a file beside the checkpoint says of the network; None if it is not there."""
     try:
         with explaining(path):
             if not path.exists():
@@ -174,15 +187,31 @@ def _said(checkpoint: Checkpoint, in_halves: bool) -> dict[str, int] | None:
             encoder, decoder, keys = found["audio_config"], found["text_config"], TRANSFORMERS_KEYS
         else:
             encoder, decoder, keys = found["multimodal"]["whisper_model_args"]["encoder_args"], found, MISTRAL_KEYS
-        return metadata(ModelConfig(_with(EncoderConfig(), encoder, keys), _with(DecoderConfig(), decoder, keys)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _numbers(EncoderConfig, encoder, keys), _numbers(DecoderConfig, decoder, keys)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelFileError(
             f"{path}: expected the numbers of a Voxtral Realtime network in JSON; put the right one there"
         ) from error
 
 
-def _with(config: Config, said: dict[str, Any], keys: dict[str, str]) -> Config:
-    """A configuration with the numbers that JSON has; null stands for the default, and a number may be a text."""
-    found = {field: said.get(key) for field, key in keys.items() if hasattr(config, field)}
-    numbers = {field: int(value) if isinstance(value, str) else value for field, value in found.items()}
-    return replace(config, **{field: value for field, value in numbers.items() if value is not None})
+def _numbers(half: type[EncoderConfig | DecoderConfig], said: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
+    """Fields of a half that JSON has; null stands for the default, and a number may be a text."""
+    names = {field.name for field in fields(half)}
+    found = {name: said.get(key) for name, key in keys.items() if name in names}
+    return {name: int(value) if isinstance(value, str) else value for name, value in found.items() if value is not None}
+
+
+def _filled(said: Said) -> ModelConfig:
+    """With defaults for what is not said."""
+    return ModelConfig(replace(EncoderConfig(), **said[0]), replace(DecoderConfig(), **said[1]))
+
+
+def _require_widths(path: Path, said: Said, config: ModelConfig) -> None:
+    """Who says other widths than the tensors have tells of another network."""
+    for half, numbers in zip((config.encoder, config.decoder), said, strict=True):
+        for name in WIDTHS:
+            if name in numbers and numbers[name] != (found := getattr(half, name)):
+                raise ModelFileError(
+                    f"{path}: says {numbers[name]!r:.40} where the tensors beside it have {found} ({name} of "
+                    f"{type(half).__name__}); put the file there that belongs to the checkpoint"
+                )

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from voxtral.errors import ModelFileError
-from voxtral.model_files import LETTERS, MANIFEST, parse_manifest, shard_name
+from voxtral.model_files import LETTERS, MANIFEST, TOKENIZER, parse_manifest, shard_name
 from voxtral.shards import SHARD_NAME, ByteSource, weight_names
-from voxtral.sources import LISTING_BYTES, MOST_SHARDS, TOKENIZER, Offer, RemoteFile
+from voxtral.sources import LISTING_BYTES, MOST_SHARDS, Offer, RemoteFile
 from voxtral.transport import Transport
 
 SAMPLE_BYTES = 1 << 16  # at the beginning, middle and end of a file

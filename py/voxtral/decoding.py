@@ -153,6 +153,11 @@ class Transcript:
         """All of it, words that are not complete included."""
         return joined([*self.words, *(spelling.word for spelling in self._group)])
 
+    @property
+    def n_words(self) -> int:
+        """Of `text`."""
+        return len(self.words) + len(self._group)
+
     def feed(self, events: Sequence[TokenEvent]) -> Addition:
         """Append what these tokens say."""
         addition = Addition()

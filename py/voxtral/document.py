@@ -14,6 +14,8 @@ As JSON, seconds on the recording's clock:
      "model", "settings": {"delay_ms", "left_pad_tokens", "second_pass", "backend", "adapter"}}
 
 Every field must be there, but `words[].alternatives`, `joins` and `heard`. Fields beyond these are kept as they are.
+One is `estimates`, of transcripts by servers that do not say everything: those of "start", "end" and "probability" that
+nobody said of its words. Such times are estimated, such a probability is 1 and means nothing.
 `text` is that of the words: one space between two, none before a word that `joins` the one before it.
 """
 

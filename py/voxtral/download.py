@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from voxtral.answers import BEYOND_THE_END, OK, PARTIAL, PassingError, Patience, ask, shown_start, told_bytes
 from voxtral.errors import ModelFileError, in_words
-from voxtral.model_files import RECORD
+from voxtral.model_files import RECORD, TOKENIZER
 from voxtral.progress import Progress, Tell
 from voxtral.records import Record, read_record
 from voxtral.shards import Piece
-from voxtral.sources import TOKENIZER, Offer, RemoteFile
+from voxtral.sources import Offer, RemoteFile
 from voxtral.storage import ModelFolder, OpenFile, StorageFullError
 from voxtral.transport import Body, BrokenOffError, Transport
 

@@ -4,7 +4,9 @@
     ├── AudioError          audio that cannot be read as sound
     ├── ModelFileError      a weights file, shard or tokenizer that is not what it should be
     ├── ConfigError         an option outside what the model allows
+    ├── MicrophoneError     none there, or unplugged
     ├── DocumentError       a transcript that is not one, or cannot be written as asked
+    ├── AccuracyError       a set of recordings with transcripts, or a report about one, that is not one
     └── DeviceError         the GPU: no adapter, a lost device
         ├── MemoryRefusedError  a buffer it has no room for
         ├── TooSlowError    a model this machine would need far too long for
@@ -22,6 +24,10 @@ class AudioError(VoxtralError):
     """Audio input that holds no sound we can read."""
 
 
+class MicrophoneError(VoxtralError):
+    """No microphone that can be heard, or one that went away."""
+
+
 class ModelFileError(VoxtralError):
     """A GGUF file, shard or tokenizer file that is damaged or of another kind."""
 
@@ -32,6 +38,10 @@ class ConfigError(VoxtralError):
 
 class DocumentError(VoxtralError):
     """A transcript that is not one, limits of subtitles that make no sense, a format that nobody knows."""
+
+
+class AccuracyError(VoxtralError):
+    """A set of recordings with transcripts that is none, a report that is damaged, a normaliser nobody knows."""
 
 
 class DeviceError(VoxtralError):

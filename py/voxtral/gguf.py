@@ -206,7 +206,7 @@ class _HeaderReader:
             ggml_type = GgmlType(kind)
         except ValueError:
             raise ModelFileError(
-                f"{part}: tensor {name!r} is of type {type_name(kind)}, expected F32, F16, Q4_0 or Q8_0; "
+                f"{part}: tensor {name!r} is of type {type_name(kind)}, expected F32, F16, BF16, Q4_0 or Q8_0; "
                 "quantise the model to Q4_0"
             ) from None
         n_elements = math.prod(shape)

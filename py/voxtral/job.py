@@ -1,7 +1,6 @@
 """What one session of the worker is about: audio that waits to be transcribed, and how it ends."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from voxtral.config import SAMPLE_RATE
 from voxtral.resample import Resampler
+from voxtral.sample_queue import SampleQueue
 from voxtral.sound import Levels, without_bad
 
 
@@ -24,7 +24,7 @@ class Job:
     start_s: float = 0.0  # of the first sample, on the recording's clock
     total_s: float | None = None
     has_second_pass: bool = False
-    samples: deque[NDArray[np.float32]] = field(default_factory=deque)
+    samples: SampleQueue = field(default_factory=SampleQueue)
     resampler: Resampler | None = None
     levels: Levels | None = None  # of a file that comes in blocks
     close: Callable[[], None] = lambda: None  # no blocks are taken any more
@@ -59,17 +59,9 @@ class Job:
 
     def take(self, n: int) -> NDArray[np.float32]:
         """Up to n waiting samples, in order."""
-        taken: list[NDArray[np.float32]] = []
-        while self.samples and n:
-            block = self.samples.popleft()
-            if len(block) > n:
-                self.samples.appendleft(block[n:])
-                block = block[:n]
-            taken.append(block)
-            n -= len(block)
-        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
+        return self.samples.take(n)
 
     @property
     def waiting_s(self) -> float:
         n_held = self.levels.n_held if self.levels else 0
-        return (sum(map(len, self.samples)) + n_held) / SAMPLE_RATE
+        return (len(self.samples) + n_held) / SAMPLE_RATE

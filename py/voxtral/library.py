@@ -15,10 +15,11 @@ from voxtral.chosen import ChosenFiles, read_chosen
 from voxtral.download import download
 from voxtral.errors import ModelFileError, VoxtralError
 from voxtral.model.loader import read_header
+from voxtral.model_files import TOKENIZER
 from voxtral.offered import read_offered
 from voxtral.plausibility import ImplausibleError, require_plausible
 from voxtral.shards import ByteSource, ShardedCursor, weight_names
-from voxtral.sources import TOKENIZER, Offer, read_offer
+from voxtral.sources import Offer, read_offer
 from voxtral.storage import Disk, ModelFolder, Room, StorageFullError
 from voxtral.store import ModelStore
 from voxtral.tekken import Tekken

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from voxtral import placement
 from voxtral.bench.report import LoadTimes
 from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, StreamingConfig
-from voxtral.errors import DeviceError, TooSlowError
+from voxtral.document import Document, Settings, of_result
+from voxtral.errors import DeviceError
 from voxtral.gpu.device import Device
 from voxtral.library import Library, LibraryHost
 from voxtral.model.layers import AnyOps
@@ -21,8 +23,7 @@ from voxtral.ops.reference import ReferenceOps
 from voxtral.ops.webgpu import WebGpuOps
 from voxtral.shards import MemorySource, ShardedCursor
 from voxtral.tekken import Tekken
-
-MAX_CPU_PARAMETERS = 100_000_000  # beyond that a CPU, as a software GPU, is no help to anyone waiting
+from voxtral.transcription import Result
 
 
 class LoadingHost(LibraryHost, Protocol):
@@ -68,6 +69,13 @@ class Loaded:
         if self.found_gpu is not None:
             self.found_gpu.destroy()
 
+    def document(self, result: Result, streaming: StreamingConfig) -> Document:
+        """The transcript of what this model has just heard."""
+        facts = self.facts()
+        adapter = None if self.gpu is None else facts["adapter"]
+        settings = Settings(streaming.delay_ms, streaming.left_pad_tokens, False, facts["backend"], adapter)
+        return of_result(result.as_dict(), facts["model"], settings)
+
     def facts(self) -> dict[str, Any]:
         """The fields of the `ready` event."""
         return {
@@ -96,8 +104,8 @@ async def load(host: LoadingHost, library: Library, options: Options, progress_o
         finally:
             source.close()
         tekken.require(config.decoder.vocab_size)
-        found_gpu = _found(await asked, options.backend, index.n_parameters)
-        gpu = _choose(found_gpu, options.backend, index.n_parameters)
+        found_gpu = placement.found(await asked, options.backend, index.n_parameters)
+        gpu = placement.choose(found_gpu, options.backend, index.n_parameters)
         if gpu is None:  # numpy takes its bytes through Python's memory
             source = ShardedCursor([MemorySource(await part.read_at(0, part.n_bytes), part.name) for part in weights])
         ops: AnyOps = WebGpuOps(gpu) if gpu else ReferenceOps()
@@ -133,33 +141,3 @@ async def _ask_for_gpu(host: LoadingHost, backend: str | None) -> Device | Devic
         return await host.open_gpu()
     except DeviceError as error:
         return error
-
-
-def _found(answer: Device | DeviceError | None, backend: str | None, n_parameters: int) -> Device | None:
-    """The GPU, if there is one. Raises DeviceError where it is needed and there is none."""
-    is_large = n_parameters > MAX_CPU_PARAMETERS
-    if answer is None and is_large:
-        raise DeviceError(f"{_needs(n_parameters)}, but the address asks for the CPU; take backend=numpy out of it")
-    if not isinstance(answer, DeviceError):
-        return answer
-    if is_large:
-        raise DeviceError(f"{_needs(n_parameters)}: {answer}") from answer
-    if backend == "webgpu":
-        raise answer
-    return None
-
-
-def _choose(found: Device | None, backend: str | None, n_parameters: int) -> Device | None:
-    """The GPU for a model of that size, or None: the CPU. Raises TooSlowError if neither is any good."""
-    if found is None or backend == "webgpu" or not found.info.is_software:
-        return found
-    if n_parameters > MAX_CPU_PARAMETERS:
-        raise TooSlowError(
-            f"{_needs(n_parameters)}, but the only one here is {found.info.name}, software on the CPU: it would need "
-            "minutes for every second of speech; use a machine with a GPU, or check that hardware acceleration is on"
-        )
-    return None  # the CPU itself is faster than one that pretends to be a GPU
-
-
-def _needs(n_parameters: int) -> str:
-    return f"this model has {n_parameters / 1e9:.1f} billion parameters and needs a GPU"

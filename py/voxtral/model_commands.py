@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxtral.checkpoint import read_network
+from voxtral.checkpoint_source import as_gguf
 from voxtral.convert import MATRIX_TYPES, convert
 from voxtral.errors import ConfigError, ModelFileError
-from voxtral.gguf import read_index
+from voxtral.gguf import GgufIndex, read_index
 from voxtral.model_files import check_files, join, split, write_manifest
+from voxtral.model_path import open_model_files
 from voxtral.native_files import fetch_model
 from voxtral.quant import type_name
-from voxtral.random_model import PRESETS, make_random
+from voxtral.random_model import PRESETS, TYPES, make_random
 from voxtral.safetensors import Checkpoint, is_checkpoint, open_checkpoint
-from voxtral.shards import open_model_files
 from voxtral.terminal import Progress, say
 from voxtral.weights import check, read_config
 
@@ -38,7 +38,9 @@ def add_model_commands(commands: Any) -> None:
         "checkpoint", type=Path, metavar="IN.safetensors|DIR", help="beside its params.json or config.json"
     )
     convert_.add_argument("out", type=Path, metavar="OUT.gguf", help="a new file")
-    convert_.add_argument("--type", choices=MATRIX_TYPES, default="q4_0", help="of its matrices; this engine runs q4_0")
+    convert_.add_argument(
+        "--type", choices=MATRIX_TYPES, default="q4_0", help="of its matrices; this engine runs all but q8_0"
+    )
     convert_.set_defaults(command=_convert)
 
     split_ = commands.add_parser("split", help="cut a .gguf file into shards")
@@ -63,6 +65,7 @@ def add_model_commands(commands: Any) -> None:
 
     random = commands.add_parser("make-random", help="write a model with random weights, for speed tests")
     random.add_argument("--preset", choices=PRESETS, default="4b")
+    random.add_argument("--type", choices=TYPES, default="q4_0", help="of its matrices; default: q4_0")
     random.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty folder, or a new one")
     random.add_argument("--seed", type=int, default=1, metavar="N")
     _add_shard_size(random)
@@ -122,12 +125,32 @@ def _manifest(options: argparse.Namespace) -> int:
 
 async def _inspect(options: argparse.Namespace) -> int:
     if is_checkpoint(options.model):
-        _print_checkpoint(open_checkpoint(options.model))
+        await _print_checkpoint(open_checkpoint(options.model))
         return 0
     source, _ = open_model_files(options.model)
     index = await read_index(source)
     print(f"{source.name}: GGUF version {index.version}, {source.n_bytes:,} bytes, {len(index.tensors)} tensors")
     _print_metadata(index.metadata)
+    _print_verdict(index)
+    for tensor in index.tensors.values():
+        _print_tensor(tensor.offset, tensor.n_bytes, type_name(tensor.ggml_type), tensor.shape, tensor.name)
+    return 0
+
+
+async def _print_checkpoint(checkpoint: Checkpoint) -> None:
+    names = ", ".join(str(file) for file in checkpoint.files)
+    print(f"{names}: safetensors, {checkpoint.n_bytes:,} bytes of weights, {len(checkpoint.tensors)} tensors")
+    _print_metadata(checkpoint.metadata)
+    try:
+        _print_verdict(await read_index(as_gguf(checkpoint)))
+    except ModelFileError as error:
+        print(f"  this engine does not run it: {error}")
+    for tensor in checkpoint.tensors.values():
+        _print_tensor(tensor.offset, tensor.n_bytes, tensor.dtype, tensor.shape, tensor.name)
+
+
+def _print_verdict(index: GgufIndex) -> None:
+    """The dimensions, and whether such a network can be computed."""
     try:
         config = read_config(index)
         print(f"  encoder: {config.encoder}\n  decoder: {config.decoder}")
@@ -135,22 +158,6 @@ async def _inspect(options: argparse.Namespace) -> int:
         print("  this engine runs it")
     except ModelFileError as error:
         print(f"  this engine does not run it: {error}")
-    for tensor in index.tensors.values():
-        _print_tensor(tensor.offset, tensor.n_bytes, type_name(tensor.ggml_type), tensor.shape, tensor.name)
-    return 0
-
-
-def _print_checkpoint(checkpoint: Checkpoint) -> None:
-    names = ", ".join(str(file) for file in checkpoint.files)
-    print(f"{names}: safetensors, {checkpoint.n_bytes:,} bytes of weights, {len(checkpoint.tensors)} tensors")
-    _print_metadata(checkpoint.metadata)
-    try:
-        config = read_network(checkpoint).config
-        print(f"  encoder: {config.encoder}\n  decoder: {config.decoder}\n  `voxtral convert` makes a .gguf of it")
-    except ModelFileError as error:
-        print(f"  cannot be converted: {error}")
-    for tensor in checkpoint.tensors.values():
-        _print_tensor(tensor.offset, tensor.n_bytes, tensor.dtype, tensor.shape, tensor.name)
 
 
 def _print_metadata(metadata: Mapping[str, Any]) -> None:
@@ -166,7 +173,8 @@ def _print_tensor(offset: int, n_bytes: int, kind: str, shape: tuple[int, ...], 
 
 
 def _make_random(options: argparse.Namespace) -> int:
-    _list_files(make_random(PRESETS[options.preset], options.out, options.seed, _shard_bytes(options)))
+    shape, kind = PRESETS[options.preset], TYPES[options.type]
+    _list_files(make_random(shape, options.out, options.seed, _shard_bytes(options), kind))
     return 0
 
 

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 from voxtral.errors import ModelFileError
 from voxtral.shards import weight_names
 
+TOKENIZER = "tekken.json"  # beside the weights
 MANIFEST = "manifest.json"
 RECORD = "record.json"  # of a folder that was fetched: records.py
 BEGUN = ".part"  # what is not whole yet is called NAME.part

@@ -15,10 +15,11 @@ from typing import IO
 
 from voxtral.download import download
 from voxtral.errors import ModelFileError, in_words
+from voxtral.mapped_file import FileSource
 from voxtral.model_files import BEGUN, is_file_name
 from voxtral.native_network import NativeTransport
 from voxtral.progress import Tell
-from voxtral.shards import FileSource, Piece
+from voxtral.shards import Piece
 from voxtral.sources import read_offer
 from voxtral.storage import Room, StorageFullError
 

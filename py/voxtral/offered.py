@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from voxtral.answers import PassingError, ask_small
 from voxtral.errors import ModelFileError
-from voxtral.model_files import MANIFEST
+from voxtral.model_files import MANIFEST, TOKENIZER
 from voxtral.shards import shard_order
-from voxtral.sources import LISTING_BYTES, TOKENIZER
+from voxtral.sources import LISTING_BYTES
 from voxtral.transport import Transport
 
 MOST_FOLDERS = 50

@@ -40,6 +40,21 @@ REQUESTS: Final[dict[str, tuple[str, ...]]] = {
     "inspect": (),
     # effort: how thoroughly to measure, a name in bench/effort.py or null for what suits the device
     "bench": ("session", "effort"),
+    # files of a folder, name: what to call it in sentences: [{path, text}], text null but for tables of transcripts
+    # (accuracy/sets.py)
+    # answered by `set_read` with the same id
+    "read_set": ("id", "name", "files"),
+    # texts: JSON of one or two reports (accuracy/report.py), names: what to call them in sentences
+    # answered by `reports_read` with the same id
+    "read_reports": ("id", "names", "texts"),
+    # hear a set: entries of a `set_read`, condition: accuracy/conditions.py, normalizer: a name in
+    # accuracy/normalization.py, modules: {path: address} of what accuracy/modules.py is to bring; answered by a
+    # `clip_wanted` for each clip, and in the end by `done`, which has a report
+    "measure": ("session", "set_name", "entries", "condition", "normalizer", "modules"),
+    # samples: ArrayBuffer of the clip that was wanted, mono float32 at 16 kHz, or null and a reason why there is none
+    "clip": ("session", "id", "samples", "reason"),
+    # no further clip: the report is of those heard so far
+    "end_measure": ("session",),
     # what there is to load: answered by `models`, as is each request below once it has changed that
     # server: address of the folder of models that the page's own server may offer, or null
     "list_models": ("server",),
@@ -92,7 +107,12 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "notice": ("session", "sentence"),
     # what a bench measures now, for people
     "measuring": ("session", "what"),
-    # result: {file, text, words, audio_s, wall_s, rtf, tokens}, or the report of a bench (bench/report.py)
+    # the page is to send a clip of a set; the next one while this one is heard
+    "clip_wanted": ("session", "id"),
+    # clip: as in the report (accuracy/report.py), or null and the reason for a clip that cannot be heard
+    "clip_heard": ("session", "id", "clip", "reason", "n_heard", "n_clips"),
+    # result: {file, text, words, audio_s, wall_s, rtf, tokens}, the report of a bench (bench/report.py) or of a set
+    # (accuracy/report.py)
     "done": ("session", "result"),
     "cancelled": ("session",),
     # stored: [{key, title, source, n_bytes, total_bytes, is_whole, is_active, saved_at}], saved_at in ms since 1970;
@@ -110,6 +130,11 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "exported": ("key", "files"),
     # content: the text, or null and a sentence why there is none
     "rendered": ("id", "content", "sentence"),
+    # entries: of accuracy/sets.py, in order; notices: sentences; or null and a sentence why it is no set
+    "set_read": ("id", "entries", "notices", "sentence"),
+    # reports: with their summaries made anew; comparison: the second less the first (accuracy/summary.py), null for one
+    # report; or null and a sentence why one is none
+    "reports_read": ("id", "reports", "comparison", "sentence"),
     # memory: Python's heap, ArrayBuffers of loading, buffers on the GPU
     "inspected": ("heap_bytes", "loader_bytes", "gpu_bytes"),
     # session is null when no session is concerned; fatal: the worker cannot go on

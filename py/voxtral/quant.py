@@ -2,7 +2,8 @@
 
 A Q4_0 block is 18 bytes for 32 weights: an f16 scale d (may be negative), then 16 bytes whose low
 nibbles are weights 0…15 and high nibbles weights 16…31; weight = (nibble - 8) d. A Q8_0 block is 34
-bytes: f16 d, then 32 int8. Blocks run along rows and never cross them.
+bytes: f16 d, then 32 int8. Blocks run along rows and never cross them. Of F32, F16 and BF16 (the upper half of F32)
+every weight is a block.
 """
 
 import math
@@ -24,6 +25,7 @@ class GgmlType(IntEnum):
     F16 = 1
     Q4_0 = 2
     Q8_0 = 8
+    BF16 = 30
 
     @property
     def block_weights(self) -> int:
@@ -43,6 +45,7 @@ class GgmlType(IntEnum):
 _BLOCKS = {
     GgmlType.F32: (1, 4),
     GgmlType.F16: (1, 2),
+    GgmlType.BF16: (1, 2),
     GgmlType.Q4_0: (WEIGHTS_PER_BLOCK, 18),
     GgmlType.Q8_0: (WEIGHTS_PER_BLOCK, 34),
 }
@@ -51,7 +54,7 @@ _BLOCKS = {
 _OTHER_TYPES = {
     3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K",
     15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
-    23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 30: "BF16",
+    23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
 }  # fmt: skip
 
 
@@ -76,12 +79,15 @@ def dequantise(raw: bytes, ggml_type: int, n_elements: int) -> NDArray[np.float3
     try:
         kind = GgmlType(ggml_type)
     except ValueError:
-        raise ModelFileError(f"expected weights of type F32, F16, Q4_0 or Q8_0, found {type_name(ggml_type)}") from None
+        known = "F32, F16, BF16, Q4_0 or Q8_0"
+        raise ModelFileError(f"expected weights of type {known}, found {type_name(ggml_type)}") from None
     blocks = _blocks(raw, kind, n_elements)
     if kind is GgmlType.F32:
         return np.frombuffer(raw, "<f4").astype(np.float32)
     if kind is GgmlType.F16:
         return np.frombuffer(raw, "<f2").astype(np.float32)
+    if kind is GgmlType.BF16:
+        return _widened(np.frombuffer(raw, "<u2"))
     scales = blocks[:, :2].copy().view("<f2").astype(np.float32)  # [n_blocks, 1]
     if kind is GgmlType.Q8_0:
         integers = blocks[:, 2:].copy().view(np.int8)
@@ -90,6 +96,11 @@ def dequantise(raw: bytes, ggml_type: int, n_elements: int) -> NDArray[np.float3
         integers = (nibbles.astype(np.int8) - np.int8(8)).reshape(-1, WEIGHTS_PER_BLOCK)
     with np.errstate(invalid="ignore"):  # a damaged file may hold an infinite scale
         return (integers * scales).reshape(-1)
+
+
+def _widened(upper_halves: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """BF16 as float32."""
+    return (upper_halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def quantise(weights: NDArray[np.float32], ggml_type: GgmlType) -> bytes:
@@ -105,6 +116,9 @@ def quantise(weights: NDArray[np.float32], ggml_type: GgmlType) -> bytes:
         if ggml_type is GgmlType.F16:
             halves = weights.astype("<f2")
             raw = halves.tobytes()
+        elif ggml_type is GgmlType.BF16:
+            upper_halves = _bf16(weights)
+            halves, raw = _widened(upper_halves), upper_halves.astype("<u2", copy=False).tobytes()
         else:
             blocks = weights.reshape(-1, WEIGHTS_PER_BLOCK)
             scales, integers = (_q4_0 if ggml_type is GgmlType.Q4_0 else _q8_0)(blocks)
@@ -113,6 +127,13 @@ def quantise(weights: NDArray[np.float32], ggml_type: GgmlType) -> bytes:
     if not np.isfinite(halves).all():
         raise ModelFileError(f"expected numbers that {ggml_type.name} can hold, found {np.abs(weights).max():,.0f}")
     return raw
+
+
+def _bf16(weights: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The upper halves, rounded to the nearest, and to the even one of two."""
+    bits = weights.astype(np.float32, copy=False).view(np.uint32)
+    odd = bits >> np.uint32(16) & np.uint32(1)
+    return ((bits + (odd + np.uint32(0x7FFF))) >> np.uint32(16)).astype(np.uint16)
 
 
 def _q4_0(blocks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

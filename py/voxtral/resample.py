@@ -50,11 +50,7 @@ class Resampler:
     """
 
     def __init__(self, rate_in: int, name: str = "the audio") -> None:
-        if not MIN_RATE <= rate_in <= MAX_RATE:
-            raise AudioError(
-                f"{name}: expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz, found {rate_in}; "
-                "convert it to 16000 Hz"
-            )
+        require_rate(rate_in, name)
         self._n_in, self._n_out = Fraction(rate_in, SAMPLE_RATE).as_integer_ratio()
         self._is_copy = self._n_in == self._n_out
         if not self._is_copy:
@@ -107,6 +103,14 @@ class Resampler:
         self._pending = pending[keep - self._pending_start :].copy()  # a view would keep all of it
         self._pending_start = keep
         return outputs
+
+
+def require_rate(rate_in: int, name: str) -> None:
+    """Raise AudioError, which calls the sound `name`, for rates that nobody records speech with."""
+    if not MIN_RATE <= rate_in <= MAX_RATE:
+        raise AudioError(
+            f"{name}: expected a sample rate from {MIN_RATE} to {MAX_RATE} Hz, found {rate_in}; convert it to 16000 Hz"
+        )
 
 
 def resample(samples: NDArray[np.float32], rate_in: int, name: str = "the audio") -> NDArray[np.float32]:

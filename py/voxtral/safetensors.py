@@ -1,4 +1,4 @@
-"""Checkpoints in safetensors files: what lies in them, and rows of it as float32.
+"""Checkpoints in safetensors files: what lies in them, and rows of it.
 
     8 bytes: size of the header | header: JSON, for each tensor its dtype, shape and place | data
 
@@ -8,6 +8,8 @@ before it is compared with the file's size; only the rows that are asked for are
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.errors import ModelFileError
+from voxtral.mapped_file import window
 from voxtral.model_files import explaining
 
 MAX_HEADER_BYTES = 1 << 20  # that of the 4B model takes 100 kB; as Python's objects it takes twenty times its size
 MAX_DIMS = 8
 MAX_NAME_LENGTH = 1024  # it is to fit into a sentence
 METADATA = "__metadata__"
+SHARD_NAME = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")  # of transformers
 SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
 WHOLE_NAMES = ("consolidated.safetensors", "model.safetensors.index.json", "model.safetensors")  # the first one there
 
@@ -28,7 +32,6 @@ DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
-FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # as numpy reads them
 
 
 class StoredTensor(NamedTuple):
@@ -84,21 +87,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, files, tensors, metadata)
 
 
-def read_rows(tensor: StoredTensor, start: int, n_rows: int) -> NDArray[np.float32]:
-    """Rows of the first dimension as [n_rows, weights of a row], of a tensor whose dtype is one of FLOATS.
+def read_rows(tensor: StoredTensor, start: int, n_rows: int) -> NDArray[np.uint8]:
+    """Rows of the first dimension as they are stored, [n_rows, bytes of a row], where the system's own cache has them.
 
-    Raises ModelFileError if they are not there.
+    Raises ModelFileError if they are not there any more.
     """
-    n_cols = math.prod(tensor.shape[1:])
-    row_bytes = n_cols * DTYPE_BYTES[tensor.dtype]
-    with explaining(tensor.path), tensor.path.open("rb", buffering=0) as file:
-        raw = np.fromfile(file, np.uint8, n_rows * row_bytes, offset=tensor.offset + start * row_bytes)
-    if len(raw) != n_rows * row_bytes:
-        raise ModelFileError(f"{tensor.path}: became shorter while it was read; try again")
-    values = raw.view(FLOATS[tensor.dtype])
-    if tensor.dtype == "BF16":  # the upper half of a float32
-        values = (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32, copy=False).reshape(n_rows, n_cols)
+    row_bytes = math.prod(tensor.shape[1:]) * DTYPE_BYTES[tensor.dtype]
+    raw = window(tensor.path, tensor.offset + start * row_bytes, n_rows * row_bytes)
+    return np.frombuffer(raw, np.uint8).reshape(n_rows, row_bytes)
 
 
 # -- files --------------------------------------------------------------------------------------------
@@ -108,9 +104,30 @@ def _files(path: Path) -> list[Path]:
             if (path / name).is_file():
                 return _files(path / name)
         if found := sorted(path.glob(f"*{SUFFIX}")):
-            return found
+            return _all_there(found)
         raise ModelFileError(f"{path}: expected a .safetensors file in this folder, found none")
-    return _indexed_files(path) if path.name.endswith(".json") else [path]
+    if path.name.endswith(".json"):
+        return _indexed_files(path)
+    if (shard := SHARD_NAME.fullmatch(path.name)) and int(shard["count"]) > 1:
+        raise ModelFileError(f"{path}: is one of {int(shard['count'])} files of a checkpoint; name their folder")
+    return [path]
+
+
+def _all_there(files: list[Path]) -> list[Path]:
+    """The same, unless one of them says that there should be more."""
+    for file in files:
+        if shard := SHARD_NAME.fullmatch(file.name):
+            names = [f"{shard['stem']}-{i:05}-of-{shard['count']}{SUFFIX}" for i in range(1, int(shard["count"]) + 1)]
+            _require_there(file.parent, names, file.name)
+    return files
+
+
+def _require_there(folder: Path, names: Sequence[str], who_says: str) -> None:
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise ModelFileError(
+            f"{folder / missing[0]}: is missing, and so are {len(missing) - 1} more of the {len(names)} files that "
+            f"{who_says} tells of; the download is incomplete, repeat it"
+        )
 
 
 def _indexed_files(path: Path) -> list[Path]:
@@ -120,6 +137,7 @@ def _indexed_files(path: Path) -> list[Path]:
     names = set(weight_map.values()) if isinstance(weight_map, dict) and _all_texts(weight_map) else set()
     if not names or any(not name.endswith(SUFFIX) or Path(name).name != name or "\0" in name for name in names):
         raise ModelFileError(f"{path}: expected a weight_map of tensors to .safetensors files beside it; name the file")
+    _require_there(path.parent, sorted(names), path.name)
     return [path.parent / name for name in sorted(names)]
 
 

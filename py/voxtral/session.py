@@ -84,6 +84,8 @@ class StreamingSession:
 
     async def approach(self, n_tokens: int) -> bool:
         """Hear up to n_tokens of the silent prefix, all of which the first feed would hear at once; True behind it."""
+        if self._started:
+            return True
         if self._silence is None:
             self._stream = self._stream or await self._model.borrow()
             self._silence = self._model.approach(self._stream, self.config, n_tokens)

@@ -1,18 +1,16 @@
 """Bytes of a model, wherever they lie: in memory, in a file, or cut into shards.
 
     ByteSource      what everything above reads from: n_bytes, name, read_at
-    MemorySource, FileSource, ShardedCursor (a ByteSource over the concatenation of others)
-    open_model_files   the weights and tokenizer that a path on disk means
+    MemorySource, ShardedCursor (a ByteSource over the concatenation of others)
 
 Shards are plain byte cuts (`split -b 512m`), not gguf-split files: only the first has a header, and
-tensors straddle cuts. The browser's sources live in browser/http.py.
+tensors straddle cuts. Sources of files on disk are in mapped_file.py, the browser's in browser/.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from voxtral.errors import ModelFileError
@@ -26,12 +24,13 @@ class Piece(NamedTuple):
     """Part of a range of bytes on its way to a device."""
 
     n_bytes: int
-    data: Any  # bytes, or in the browser a typed array that never enters Python's memory
+    data: Any  # bytes or a memoryview; in the browser a typed array that never enters Python's memory
 
     def in_python(self, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from start to end, copied to Python's memory."""
-        is_here = isinstance(self.data, bytes)
-        data: bytes = self.data[start:end] if is_here else self.data.subarray(start, end).to_bytes()
+        if isinstance(self.data, bytes | memoryview):
+            return bytes(self.data[start:end])
+        data: bytes = self.data.subarray(start, end).to_bytes()
         return data
 
 
@@ -91,48 +90,18 @@ class MemorySource:
         """Nothing to let go of: the bytes are the source."""
 
 
-class FileSource:
-    """A file on disk; opened for each read, so that there is nothing to close."""
-
-    def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
-        self.name = str(path)
-        try:
-            with self._path.open("rb") as file:
-                self.n_bytes = file.seek(0, 2)
-        except OSError as error:
-            raise ModelFileError(f"{self.name}: cannot be opened: {error.strerror}") from None
-
-    async def read_at(self, offset: int, n_bytes: int) -> bytes:
-        require_range(self.name, self.n_bytes, offset, n_bytes)
-        try:
-            with self._path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(n_bytes)
-        except OSError as error:
-            raise ModelFileError(f"{self.name}: cannot be read at byte {offset}: {error.strerror}") from None
-        if len(data) != n_bytes:  # the file shrank since it was measured
-            raise ModelFileError(f"{self.name}: expected {n_bytes} bytes at byte {offset}, found {len(data)}")
-        return data
-
-    async def piece_at(self, offset: int, n_bytes: int) -> Piece:
-        return Piece(n_bytes, await self.read_at(offset, n_bytes))
-
-    def close(self) -> None:
-        """Nothing to let go of: nothing stays open."""
-
-
 class ShardedCursor:
     """The concatenation of one or more sources as one source, with a reading position."""
 
-    def __init__(self, sources: Sequence[ByteSource]) -> None:
+    def __init__(self, sources: Sequence[ByteSource], name: str | None = None) -> None:
+        """name: of the whole, if that of the first source does not do."""
         if not sources:
             raise ModelFileError("expected at least one model file or shard, found none")
         self._sources = list(sources)
         self._starts = [0, *accumulate(source.n_bytes for source in sources)]
         self.n_bytes = self._starts[-1]
         more = f" and {len(sources) - 1} more shards" if len(sources) > 1 else ""
-        self.name = sources[0].name + more
+        self.name = name or sources[0].name + more
         self._position = 0
 
     def slices(self, offset: int, n_bytes: int) -> list[tuple[int, int, int]]:
@@ -209,33 +178,19 @@ def shard_order(names: Sequence[str]) -> list[str]:
     return [match.string for match in matches]
 
 
-def weight_names(names: Sequence[str], where: str) -> list[str]:
+def weight_names(names: Sequence[str], where: str, *others: str) -> list[str]:
     """Among a folder's file names, the one .gguf or all its shards, in the order of their bytes.
 
-    Raises ModelFileError, naming `where`, if there are no weights or several models.
+    others: what the folder might have held instead, for the sentence. Raises ModelFileError, naming `where`, if there
+    are no weights or several models.
     """
     whole = sorted(name for name in names if name.endswith(".gguf"))
     if len(whole) > 1:
         raise ModelFileError(f"{where}: expected one .gguf file, found {', '.join(whole)}; name one of them")
     if found := whole or shard_order(names):
         return found
-    raise ModelFileError(f"{where}: expected a .gguf file or shards (shard-aa, shard-ab, …), found neither")
-
-
-def open_model_files(path: Path | str) -> tuple[ShardedCursor, Path]:
-    """Weights of a `.gguf` file, or of a folder with one `.gguf` or its shards, and where their tekken.json belongs.
-
-    Raises ModelFileError if there are no weights; the tokenizer is not looked at.
-    """
-    path = Path(path)
-    if path.is_dir():
-        names = [child.name for child in path.iterdir() if child.is_file()]
-        weights = [path / name for name in weight_names(names, str(path))]
-    elif path.exists():
-        weights = [path]
-    else:
-        raise ModelFileError(f"{path}: no such file or folder; give a .gguf file, or a folder with shards")
-    return ShardedCursor([FileSource(weight) for weight in weights]), weights[0].parent / "tekken.json"
+    kinds = ["a .gguf file", "shards (shard-aa, shard-ab, …)", *others]
+    raise ModelFileError(f"{where}: expected {', '.join(kinds[:-1])} or {kinds[-1]}, found none; name another folder")
 
 
 def part_at(source: ByteSource, offset: int) -> str:

@@ -42,25 +42,98 @@ def to_mono(sound: Sound, name: str) -> tuple[NDArray[np.float32], list[str]]:
     """
     channels = sound.channels
     notices: list[str] = []
-    n_channels, n_samples = channels.shape
+    _require_samples(len(channels), channels.shape[1], name)
+    n_bad = _count_bad(channels)
+    if n_bad:
+        channels = without_bad(channels)
+        notices.append(_were_bad(name, n_bad))
+    mono = channels.mean(axis=0, dtype=np.float32)
+    if (loudest := _heard_alone(channels, mono)) is not None:
+        notices.append(_cancelled(name, loudest))
+        mono = channels[loudest]
+    offset = _offset(*_mean_and_energy(mono[None]))
+    return (mono - offset if offset else mono), notices
+
+
+class Mixer:
+    """The same, but for offsets, for sound that comes in blocks: feed(channels) → what may go on, then flush().
+
+    The first stretch_s that hold any sound decide whether the channels cancel each other out. notice: called with
+    sentences.
+    """
+
+    def __init__(self, name: str, sample_rate: int, notice: Callable[[str], None], stretch_s: float) -> None:
+        self._name, self._notice = name, notice
+        self._n_stretch = stretch_s * sample_rate
+        self._held: list[NDArray[np.float32]] = []
+        self._n_channels = self._n_samples = self._n_bad = 0
+        self._is_decided = False
+        self._alone: int | None = None  # the only channel that is heard
+
+    def feed(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Samples float32 [n_channels, n]; always as many channels."""
+        self._n_channels = len(channels)
+        self._n_samples += channels.shape[1]
+        if n_bad := _count_bad(channels):
+            self._n_bad += n_bad
+            channels = without_bad(channels)
+        if self._is_decided or self._n_channels == 1:
+            return self._mixed(channels)
+        self._held.append(channels)
+        if sum(block.shape[1] for block in self._held) < self._n_stretch:
+            return np.zeros(0, np.float32)
+        return self._decide()
+
+    def flush(self) -> NDArray[np.float32]:
+        """The recording is over. Raises AudioError if it had fewer than two samples."""
+        _require_samples(self._n_channels, self._n_samples, self._name)
+        if self._n_bad:
+            self._notice(_were_bad(self._name, self._n_bad))
+        return self._decide() if self._held else np.zeros(0, np.float32)
+
+    def _decide(self) -> NDArray[np.float32]:
+        channels = np.concatenate(self._held, axis=1)
+        self._held.clear()
+        self._is_decided = _peak(channels) >= NOISE_PEAK
+        self._alone = _heard_alone(channels, self._mixed(channels))
+        if self._alone is not None:
+            self._notice(_cancelled(self._name, self._alone))
+        return self._mixed(channels)
+
+    def _mixed(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        mono: NDArray[np.float32] = (
+            channels.mean(axis=0, dtype=np.float32) if self._alone is None else channels[self._alone]
+        )
+        return mono
+
+
+def _require_samples(n_channels: int, n_samples: int, name: str) -> None:
     if n_channels == 0 or n_samples < MIN_SAMPLES:
         found = f"{n_samples} sample{'s' * (n_samples != 1)}" if n_channels else "no channels"
         raise AudioError(f"{name}: expected sound, found {found}; record or export it again")
-    n_bad = sum(int(np.count_nonzero(_is_bad(slab))) for slab in _slabs(channels))
-    if n_bad:
-        channels = without_bad(channels)
-        are, were = ("is not a finite number", "was") if n_bad == 1 else ("are not finite numbers", "were")
-        notices.append(f"{name}: {n_bad} sample{'s' * (n_bad != 1)} {are} and {were} taken as silence.")
-    mono = channels.mean(axis=0, dtype=np.float32)
-    mean, energy = _mean_and_energy(mono[None])
-    if n_channels > 1:
-        means, energies = _mean_and_energy(channels)
-        loudest = int(np.argmax(energies))
-        if energy[0] < CANCELLED * energies[loudest]:
-            notices.append(f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used.")
-            mono, mean, energy = channels[loudest], means[loudest:], energies[loudest:]
-    offset = _offset(mean, energy)
-    return (mono - offset if offset else mono), notices
+
+
+def _count_bad(channels: NDArray[np.float32]) -> int:
+    return sum(int(np.count_nonzero(_is_bad(slab))) for slab in _slabs(channels))
+
+
+def _were_bad(name: str, n_bad: int) -> str:
+    are, were = ("is not a finite number", "was") if n_bad == 1 else ("are not finite numbers", "were")
+    return f"{name}: {n_bad} sample{'s' * (n_bad != 1)} {are} and {were} taken as silence."
+
+
+def _heard_alone(channels: NDArray[np.float32], mono: NDArray[np.float32]) -> int | None:
+    """The loudest channel where all of them together, `mono`, are next to nothing."""
+    if len(channels) == 1:
+        return None
+    _, energies = _mean_and_energy(channels)
+    _, energy = _mean_and_energy(mono[None])
+    loudest = int(np.argmax(energies))
+    return loudest if energy[0] < CANCELLED * energies[loudest] else None
+
+
+def _cancelled(name: str, loudest: int) -> str:
+    return f"{name}: its channels cancel each other out, so only channel {loudest + 1} was used."
 
 
 def audible(samples: NDArray[np.float32], name: str) -> tuple[NDArray[np.float32], list[str]]:

@@ -28,13 +28,12 @@ from voxtral.answers import (
     told_bytes,
 )
 from voxtral.errors import ModelFileError
-from voxtral.model_files import MANIFEST, Listed, parse_manifest, require_listed, shard_name
+from voxtral.model_files import MANIFEST, TOKENIZER, Listed, parse_manifest, require_listed, shard_name
 from voxtral.shards import shard_order, weight_names
 from voxtral.transport import Transport
 
 HUB_MODEL = "TrevorJS/voxtral-mini-realtime-gguf"
 HUB_ADDRESS = "https://huggingface.co"
-TOKENIZER = "tekken.json"
 LISTING_BYTES = 1 << 20  # at most
 LISTING_TRIES = 2  # of a list that can be done without, if there is no answer at all
 MOST_SHARDS = 26 * 26

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from voxtral.download import verify
 from voxtral.errors import ModelFileError
+from voxtral.model_files import TOKENIZER
 from voxtral.progress import Tell
 from voxtral.records import Record, read_record
 from voxtral.shards import ByteSource, weight_names
-from voxtral.sources import TOKENIZER
 from voxtral.storage import Disk, ModelFolder
 
 

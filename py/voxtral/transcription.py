@@ -17,6 +17,7 @@ from voxtral import second_pass
 from voxtral.config import EOS_TOKEN, MS_PER_TOKEN, SAMPLE_RATE, SAMPLES_PER_TOKEN, STREAMING_PAD_TOKEN, StreamingConfig
 from voxtral.decoding import Addition, TokenEvent, Transcript, Word, joined
 from voxtral.model.voxtral import Voxtral
+from voxtral.sample_queue import SampleQueue
 from voxtral.second_pass import WINDOW_TOKENS, Passages, SecondPass
 from voxtral.session import StreamingSession
 from voxtral.tekken import Tekken
@@ -49,49 +50,6 @@ class Result:
         }
 
 
-class _Sound:
-    """The samples of a recording from some point on, by their number in it: those heard last, or those that wait."""
-
-    def __init__(self) -> None:
-        self.start = self.end = 0  # numbers of the first sample, and of the one behind the last
-        self._blocks: deque[NDArray[np.float32]] = deque()
-
-    def append(self, samples: NDArray[np.float32]) -> None:
-        if len(samples):
-            self._blocks.append(samples)
-            self.end += len(samples)
-
-    def take(self, n: int) -> NDArray[np.float32]:
-        """The first n samples, or as many as there are, which are then gone."""
-        taken: list[NDArray[np.float32]] = []
-        n = max(0, min(n, self.end - self.start))
-        self.start += n
-        while n:
-            block = self._blocks.popleft()
-            if len(block) > n:
-                self._blocks.appendleft(block[n:])
-                block = block[:n]
-            taken.append(block)
-            n -= len(block)
-        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
-
-    def between(self, start: int, end: int) -> NDArray[np.float32]:
-        """A copy of the samples start … end - 1, as far as they are there."""
-        blocks, at = [np.zeros(0, np.float32)], self.start
-        for block in self._blocks:
-            blocks.append(block[max(0, start - at) : max(0, end - at)])
-            at += len(block)
-        return np.concatenate(blocks)
-
-    def go_back(self, earlier: "_Sound", start: int) -> None:
-        """Take the samples from `start` on out of what lies before, and put them in front."""
-        earlier.take(start - earlier.start)
-        self._blocks.extendleft(reversed(earlier._blocks))
-        self.start = earlier.start
-        earlier._blocks.clear()
-        earlier.end = earlier.start
-
-
 class Transcription:
     """feed(samples) → what changed; finish() → the rest; result(…) → everything.
 
@@ -114,7 +72,7 @@ class Transcription:
         self._notices: list[str] = []
         self._streaming, self._keeps_tokens = streaming, keeps_tokens
         self._start_s = start_s
-        self._heard, self._waiting = _Sound(), _Sound()
+        self._heard, self._waiting = SampleQueue(), SampleQueue()
         self._n_samples = 0
         self._transcript = Transcript(tekken)
         self._watchdog = Watchdog()
@@ -144,6 +102,10 @@ class Transcription:
         """Take mono float32 samples at 16 kHz, for `step` to hear."""
         self._waiting.append(samples)
         self._n_samples += len(samples)
+
+    async def approach(self, n_tokens: int) -> bool:
+        """Hear up to n_tokens of the silence before a leg, all of which `step` would hear at once; True behind it."""
+        return await self._session.approach(n_tokens)
 
     async def step(self, n_tokens: int) -> list[Addition]:
         """Hear the next n_tokens of 80 ms, or what there is of them; returns what changed, in order."""

@@ -26,7 +26,7 @@ CHUNK_HEADER = 8  # id, size
 
 
 @dataclass(frozen=True)
-class _Format:
+class Format:
     codec: int
     n_channels: int
     sample_rate: int
@@ -41,7 +41,7 @@ class _Format:
 
 
 @dataclass(frozen=True)
-class _Chunks:
+class Chunks:
     """What was found in the file; data_start is -1 without a data chunk."""
 
     fmt: bytes | None
@@ -56,6 +56,18 @@ def is_wav(data: bytes) -> bool:
 
 def read_wav(data: bytes, name: str) -> Sound:
     """The samples of a WAV file. Raises AudioError if there are none, or in no format we read."""
+    chunks, form = read_header(data, name)
+    n_bytes, notices = _n_sample_bytes(data, chunks, form, name)
+    n_frames = n_bytes // form.frame_bytes
+    if n_frames == 0:
+        raise no_samples(name)
+    raw = memoryview(data)[chunks.data_start : chunks.data_start + n_frames * form.frame_bytes]
+    samples = decode(raw, form).reshape(n_frames, form.n_channels)
+    return Sound(np.ascontiguousarray(samples.T), form.sample_rate, notices)
+
+
+def read_header(data: bytes, name: str) -> tuple[Chunks, Format]:
+    """Where the samples are, and in which format. Raises AudioError."""
     if not data:
         raise AudioError(f"{name}: expected sound, found an empty file; record or export it again")
     if not is_wav(data):
@@ -63,21 +75,18 @@ def read_wav(data: bytes, name: str) -> Sound:
             f"{name}: expected a WAV file, found one that begins with {_shown(data[:12])}; "
             "if it is sound in another format, give it that format's file extension"
         )
-    chunks = _find_chunks(data)
+    chunks = find_chunks(data)
     if chunks.fmt is None:
         raise AudioError(f"{name}: expected a 'fmt ' chunk that describes the samples, found none; export it again")
     form = _read_format(chunks.fmt, name)
     if chunks.data_start < 0:
         raise AudioError(f"{name}: expected sound, found only a header of {len(data)} bytes; record or export it again")
-    n_bytes, notices = _n_sample_bytes(data, chunks, form, name)
-    n_frames = n_bytes // form.frame_bytes
-    if n_frames == 0:
-        raise AudioError(f"{name}: expected sound, found a header without samples; record or export it again")
-    if n_bytes % form.frame_bytes and not notices:
-        notices.append(f"{name}: its last sample is cut off and was left out.")
-    raw = memoryview(data)[chunks.data_start : chunks.data_start + n_frames * form.frame_bytes]
-    samples = _decode(raw, form).reshape(n_frames, form.n_channels)
-    return Sound(np.ascontiguousarray(samples.T), form.sample_rate, notices)
+    return chunks, form
+
+
+def no_samples(name: str) -> AudioError:
+    """The error for a header and nothing behind it."""
+    return AudioError(f"{name}: expected sound, found a header without samples; record or export it again")
 
 
 def _shown(start: bytes) -> str:
@@ -86,7 +95,7 @@ def _shown(start: bytes) -> str:
     return f"the text “{text}”" if start.isascii() and text.isprintable() and text else f"the bytes {start.hex(' ')}"
 
 
-def _find_chunks(data: bytes) -> _Chunks:
+def find_chunks(data: bytes) -> Chunks:
     """Walk the chunks until both format and samples are known, or the file ends."""
     fmt: bytes | None = None
     data_start, n_claimed, n_in_ds64 = -1, 0, SIZE_UNKNOWN
@@ -101,21 +110,21 @@ def _find_chunks(data: bytes) -> _Chunks:
             fmt = data[start:end]
         elif kind == b"data" and data_start < 0:
             data_start, n_claimed = start, n_in_ds64 if size == SIZE_UNKNOWN else size
-            if size == 0 and not _is_chunk(data, start):
+            if size == 0 and not is_chunk(data, start):
                 end = len(data)  # the samples follow all the same
         if fmt is not None and data_start >= 0:
             break
         if end % 2 and not _is_known_chunk(data, end):
             end += 1  # chunks begin at even bytes, but some writers forget
         position = end
-    return _Chunks(fmt, data_start, n_claimed)
+    return Chunks(fmt, data_start, n_claimed)
 
 
 def _is_known_chunk(data: bytes, position: int) -> bool:
     return data[position : position + 4] in KNOWN_CHUNKS
 
 
-def _is_chunk(data: bytes, position: int) -> bool:
+def is_chunk(data: bytes, position: int) -> bool:
     """Whether a chunk that fits into the file begins here."""
     if not _is_known_chunk(data, position) or position + CHUNK_HEADER > len(data):
         return False
@@ -123,7 +132,7 @@ def _is_chunk(data: bytes, position: int) -> bool:
     return position + CHUNK_HEADER + int(size) <= len(data) + 1
 
 
-def _read_format(fmt: bytes, name: str) -> _Format:
+def _read_format(fmt: bytes, name: str) -> Format:
     if len(fmt) < 16:
         raise AudioError(f"{name}: expected a 'fmt ' chunk of at least 16 bytes, found {len(fmt)}; export it again")
     codec, n_channels, sample_rate, _, frame_bytes, n_bits = struct.unpack_from("<HHIIHH", fmt)
@@ -142,23 +151,36 @@ def _read_format(fmt: bytes, name: str) -> _Format:
             f"{name}: expected PCM of 8 to 32 bits or float of 32 or 64, found {found} of {n_bits} bits; "
             "convert it to 16-bit PCM"
         )
-    return _Format(codec, n_channels, sample_rate, sample_bytes)
+    return Format(codec, n_channels, sample_rate, sample_bytes)
 
 
-def _n_sample_bytes(data: bytes, chunks: _Chunks, form: _Format, name: str) -> tuple[int, list[str]]:
+def _n_sample_bytes(data: bytes, chunks: Chunks, form: Format, name: str) -> tuple[int, list[str]]:
     """How many bytes of samples to read, and a notice if the header claims something else."""
-    n_present, n_claimed = len(data) - chunks.data_start, chunks.n_claimed
-    if n_claimed == 0 and not _is_chunk(data, chunks.data_start) and n_present >= form.frame_bytes:
-        return n_present, [f"{name}: its header claims no samples; the {form.seconds(n_present)} after it were read."]
+    n_present = len(data) - chunks.data_start
+    claims_nothing = chunks.n_claimed == 0 and not is_chunk(data, chunks.data_start)
+    n_read = n_present if claims_nothing else min(chunks.n_claimed, n_present)
+    return n_read, length_notices(chunks.n_claimed, n_read, claims_nothing, form, name)
+
+
+def length_notices(n_claimed: int, n_read: int, claims_nothing: bool, form: Format, name: str) -> list[str]:
+    """A notice if a header claims another number of bytes than could be read."""
+    present = form.seconds(n_read)
+    if n_read < form.frame_bytes:
+        return []
+    if claims_nothing:
+        return [f"{name}: its header claims no samples; the {present} after it were read."]
     if n_claimed == SIZE_UNKNOWN:
-        return n_present, [f"{name}: its header does not say how long it is; {form.seconds(n_present)} were found."]
-    if n_claimed > n_present >= form.frame_bytes:
-        claimed, present = form.seconds(n_claimed), form.seconds(n_present)
-        return n_present, [f"{name}: its header claims {claimed} of sound; the {present} that are there were read."]
-    return min(n_claimed, n_present), []
+        return [f"{name}: its header does not say how long it is; {present} were found."]
+    if n_claimed > n_read:
+        return [
+            f"{name}: its header claims {form.seconds(n_claimed)} of sound; the {present} that are there were read."
+        ]
+    if n_read % form.frame_bytes:
+        return [f"{name}: its last sample is cut off and was left out."]
+    return []
 
 
-def _decode(raw: memoryview, form: _Format) -> NDArray[np.float32]:
+def decode(raw: memoryview, form: Format) -> NDArray[np.float32]:
     """Samples as float32, full scale at 1; float samples stay as they are."""
     if form.codec == FLOAT:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and later silence

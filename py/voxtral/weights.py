@@ -2,7 +2,7 @@
 
 The one table is `tensor_shapes`: names are Mistral's, shapes follow from a ModelConfig. `read_config`
 makes that ModelConfig from a file, `check` compares the file with the table. All linear weights are
-[n_out, n_in], their rows in Q4_0 blocks; q and k rows keep the order that rotates adjacent pairs.
+[n_out, n_in] matrices; q and k rows keep the order that rotates adjacent pairs.
 """
 
 import math
@@ -35,6 +35,11 @@ ADAPTER_OUT = ADAPTER + "2.weight"
 ADA_DOWN = "ada_rms_norm_t_cond.0.weight"
 ADA_UP = "ada_rms_norm_t_cond.2.weight"
 ARCHITECTURE = "voxtral"  # metadata general.architecture
+# Tensors of a layer that are computed as one product, their rows stacked.
+QKV = ("attention.wq.weight", "attention.wk.weight", "attention.wv.weight")
+GATE_UP = ("feed_forward.w1.weight", "feed_forward.w3.weight")
+MATRIX_TYPES = (GgmlType.Q4_0, GgmlType.F16, GgmlType.BF16, GgmlType.F32)
+OTHER_TYPES = (GgmlType.F32, GgmlType.F16, GgmlType.BF16)  # of vectors and convolutions
 CONV_KERNEL = 3
 MAX_COUNT = 1 << 20  # of layers, heads, window positions: more is a damaged file
 
@@ -194,7 +199,10 @@ def _width(index: GgufIndex, name: str, n_dims: int) -> int:
 
 
 def check(index: GgufIndex, config: ModelConfig) -> None:
-    """Raise ModelFileError for the first width, tensor, shape or type that does not fit."""
+    """Raise ModelFileError for the first width, tensor, shape or type that does not fit.
+
+    Q8_0, which can be read, can not be computed with.
+    """
     _check_dimensions(index.name, config)
     for name, shape in tensor_shapes(config):
         tensor = _tensor(index, name)
@@ -203,17 +211,46 @@ def check(index: GgufIndex, config: ModelConfig) -> None:
                 f"{tensor.part}: tensor {name!r} has shape {list(tensor.shape)}, expected {list(shape)} "
                 "from the model's other tensors and voxtral.* metadata; the file does not fit together"
             )
-        allowed = (GgmlType.Q4_0,) if len(shape) == 2 else (GgmlType.F32, GgmlType.F16)
+        allowed = MATRIX_TYPES if len(shape) == 2 else OTHER_TYPES
         if tensor.ggml_type not in allowed:
+            *others, last = (kind.name for kind in allowed)
+            expected = (
+                f"{', '.join(others)} or {last} for {'a matrix' if len(shape) == 2 else 'a vector or a convolution'}"
+            )
             raise ModelFileError(
-                f"{tensor.part}: tensor {name!r} is {type_name(tensor.ggml_type)}, expected "
-                f"{' or '.join(kind.name for kind in allowed)}: matrices must be Q4_0, all other tensors F32 or F16; "
-                "quantise the model to Q4_0"
+                f"{tensor.part}: tensor {name!r} is {type_name(tensor.ggml_type)}, expected {expected}; "
+                "convert the model again"
+            )
+    for stack in _stacks(config):
+        _check_stack(index, stack)
+
+
+def matrix_types(index: GgufIndex, config: ModelConfig) -> list[GgmlType]:
+    """The types that the matrices of a checked file are of, each once."""
+    return sorted({GgmlType(index.tensors[name].ggml_type) for name, shape in tensor_shapes(config) if len(shape) == 2})
+
+
+def _stacks(config: ModelConfig) -> Iterator[list[str]]:
+    for n_layers, layer in ((config.encoder.n_layers, encoder_layer), (config.decoder.n_layers, decoder_layer)):
+        for i in range(n_layers):
+            yield [layer(i, rest) for rest in QKV]
+            yield [layer(i, rest) for rest in GATE_UP]
+
+
+def _check_stack(index: GgufIndex, names: list[str]) -> None:
+    """What is computed as one product must be of one type."""
+    first = index.tensors[names[0]]
+    for name in names[1:]:
+        if index.tensors[name].ggml_type != first.ggml_type:
+            found, expected = type_name(index.tensors[name].ggml_type), type_name(first.ggml_type)
+            raise ModelFileError(
+                f"{index.tensors[name].part}: tensor {name!r} is {found}, expected {expected} as {names[0]!r} is, with "
+                "which it is computed; convert the model again"
             )
 
 
 def _check_dimensions(name: str, config: ModelConfig) -> None:
-    """Q4_0 blocks and the kernels both want multiples of 32 in every direction."""
+    """Q4_0 blocks and the kernels, these for every type, want multiples of 32 in every direction."""
     encoder, decoder = config.encoder, config.decoder
     widths = {
         "encoder width": encoder.dim,

@@ -9,56 +9,29 @@ JavaScript: the browser is behind `Host`, tests bring their own.
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from voxtral.audio_file import samples_from_sound
+from voxtral.accuracy.desk import Desk
+from voxtral.accuracy.measurement import Measurement
 from voxtral.bench.report import Subject, measure
 from voxtral.config import SAMPLE_RATE, StreamingConfig
 from voxtral.document import render
-from voxtral.errors import ConfigError, TooSlowError, VoxtralError
+from voxtral.errors import ConfigError, DeviceError, TooSlowError, VoxtralError
 from voxtral.held_model import HeldModel
+from voxtral.host import Host, Message
 from voxtral.job import Job
 from voxtral.library import Library
-from voxtral.loading import Loaded, LoadingHost, Options
+from voxtral.loading import Loaded, Options
 from voxtral.model.loader import Progress
 from voxtral.protocol import EVENTS, REQUESTS
 from voxtral.recording import Recording
-from voxtral.resample import Resampler
-from voxtral.sound import Levels, audible
+from voxtral.resample import Resampler, resample
+from voxtral.sound import Levels, audible, to_mono
 from voxtral.wav import read_wav
 
 LAST_BLOCK_LIMIT_S = 1.0  # how long a stopped recording waits for blocks that are still on their way
 PROGRESS_S = 0.03  # between two events of one stage
-
-Message = dict[str, Any]
-
-
-class Host(LoadingHost, Protocol):
-    """What the worker needs from its surroundings."""
-
-    def post(self, message: Message) -> None:
-        """Send a message of plain values to the page."""
-
-    def listen(self, port: Any, on_samples: Callable[[NDArray[np.float32]], None]) -> Callable[[], None]:
-        """Call back with every audio block that arrives on a port the page sent; returns what ends that."""
-
-    def content(self, buffer: Any) -> bytes:
-        """Copy an ArrayBuffer from a message."""
-
-    def plain(self, value: Any) -> Any:
-        """Objects and arrays from a message as dicts and lists, all the way down."""
-
-    def memory(self) -> dict[str, int]:
-        """heap_bytes and loader_bytes of the `inspected` event."""
-
-    def machine(self) -> dict[str, Any]:
-        """What a bench says of the machine: system, cpu_threads, heap_bytes, loader_peak_bytes."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +67,8 @@ class Worker:
         self._library = Library(host, self._post)
         self._held = HeldModel(host, self._library, self._progress, self._on_lost)
         self._jobs: dict[int, Job] = {}
-        self._queue: asyncio.Queue[Job | _Bench | _Load | _Prepare | _Recover] = asyncio.Queue()
+        self._desk = Desk(host, self._post, _sentence)
+        self._queue: asyncio.Queue[Job | Measurement | _Bench | _Load | _Prepare | _Recover] = asyncio.Queue()
         self._runner: asyncio.Task[None] | None = None
         self._prepared_delay_ms: int | None = None  # of the recording that is expected next; None: the model's
         self.is_idle = False  # nothing is being loaded, heard or measured, or waits for that
@@ -143,12 +117,15 @@ class Worker:
 
     def _on_transcribe(self, session: int, name: str, bytes: Any, delay_ms: int | None) -> None:
         delay_ms = _checked(delay_ms)
-        samples, notices = samples_from_sound(read_wav(self._host.content(bytes), name), name)
-        samples, raised = audible(samples, name)
-        for sentence in notices + raised:
+        sound = read_wav(self._host.content(bytes), name)
+        mono, odd = to_mono(sound, name)
+        samples, raised = audible(resample(mono, sound.sample_rate, name), name)
+        for sentence in sound.notices + odd + raised:
             self._post("notice", session=session, sentence=sentence)
         total_s = len(samples) / SAMPLE_RATE
-        self._enqueue(Job(session, name, False, delay_ms, total_s=total_s, samples=deque([samples]), stopped=True))
+        job = Job(session, name, False, delay_ms, total_s=total_s, stopped=True)
+        job.samples.append(samples)
+        self._enqueue(job)
 
     def _on_cancel(self, session: int) -> None:
         if job := self._jobs.get(session):
@@ -171,6 +148,21 @@ class Worker:
 
     def _on_bench(self, session: int, effort: str | None) -> None:
         self._queue.put_nowait(_Bench(session, effort))
+
+    def _on_read_set(self, **fields: Any) -> None:
+        self._desk.read_set(**fields)
+
+    def _on_read_reports(self, **fields: Any) -> None:
+        self._desk.read_reports(**fields)
+
+    def _on_measure(self, **fields: Any) -> None:
+        self._queue.put_nowait(self._desk.open(**fields))
+
+    def _on_clip(self, **fields: Any) -> None:
+        self._desk.take_clip(**fields)
+
+    def _on_end_measure(self, session: int) -> None:
+        self._desk.end(session)
 
     def _on_list_models(self, server: str | None) -> None:
         self._library.list_models(server)
@@ -256,11 +248,13 @@ class Worker:
                 await self._load(job.options)
             elif isinstance(job, _Recover):
                 await self._recover()
-            elif isinstance(job, Job | _Bench) and self._held.loaded is None:
+            elif isinstance(job, Job | Measurement | _Bench) and self._held.loaded is None:
                 self._forget(job.session)
                 self._error(job.session, "no model is loaded; load one, then try again")
             elif isinstance(job, _Bench):
                 await self._bench(job)
+            elif isinstance(job, Measurement):
+                await self._measure(job)
             elif isinstance(job, Job):
                 await self._run(job)
             if self._held.loaded is not None:
@@ -282,6 +276,7 @@ class Worker:
             self._state("ready")
 
     def _forget(self, session: int) -> None:
+        self._desk.forget(session)
         if job := self._jobs.pop(session, None):
             job.close()
 
@@ -309,6 +304,17 @@ class Worker:
             self._error(job.session, _sentence(error))
             return
         self._post("done", session=job.session, result=report)
+
+    async def _measure(self, measurement: Measurement) -> None:
+        try:
+            report = await measurement.run(self._held, self._host.machine(), self._host.fetch, self._post)
+        except Exception as error:
+            self._error(measurement.session, _sentence(error))
+        else:
+            self._post("done", session=measurement.session, result=report)
+        self._forget(measurement.session)
+        if self._held.loaded is None:
+            self._refuse(DeviceError("the GPU went away and does not come back; reload the page"))
 
     # -- events ---------------------------------------------------------------------------------
     def _state(self, state: str) -> None:

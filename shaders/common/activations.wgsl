@@ -1,5 +1,5 @@
-// activations — what eight weights of a word (common/q4_0.wgsl) are multiplied with, in float32.
-// activations_packed.wgsl is the same for devices that multiply packed integers.
+// activations — what the eight weights of a word (common/weights_*.wgsl) are multiplied with, in float32.
+// activations_packed.wgsl is the same, for Q4_0 only, on devices that multiply packed integers.
 
 struct Activations {
     low: vec4<f32>,
@@ -11,7 +11,7 @@ fn activations(low: vec4<f32>, high: vec4<f32>) -> Activations {
 }
 
 // The product of four rows' words with eight activations, without the words' scales.
-fn quad_product(words: vec4<u32>, x: Activations) -> vec4<f32> {
+fn quad_product(words: Words, x: Activations) -> vec4<f32> {
     return vec4<f32>(
         dot(low_weights(words.x), x.low) + dot(high_weights(words.x), x.high),
         dot(low_weights(words.y), x.low) + dot(high_weights(words.y), x.high),

@@ -2,7 +2,7 @@
 // Eight activations become 16-bit integers with one scale, their largest value being 32 512: q = 256 upper + lower, upper
 // signed and lower unsigned, so that both dot products are exact and only the rounding of x remains, 1.5e-5 of the
 // largest. Weights stay nibbles 0 … 15; what the 8 they lack comes to is the same for all rows and is taken off at once.
-// The integers come out of the mantissa of 1.5 * 2^23, as in q4_0.wgsl, whose low 16 bits then are q in two's complement.
+// The integers come out of the mantissa of 1.5 * 2^23, as in weights_q4_0.wgsl, whose low 16 bits then are q in two's complement.
 
 const LARGEST = 32512.0;
 const MANTISSA = 12582912.0;
@@ -39,7 +39,7 @@ fn word_product(word: u32, x: Activations) -> i32 {
     return upper * 256 + i32(lower) - x.eights;
 }
 
-fn quad_product(words: vec4<u32>, x: Activations) -> vec4<f32> {
+fn quad_product(words: Words, x: Activations) -> vec4<f32> {
     let products = vec4<i32>(
         word_product(words.x, x),
         word_product(words.y, x),

@@ -1,22 +1,22 @@
-// row_products — one row x times two quads of rows of a Q4_0 matrix, by one workgroup.
-// An invocation takes every WG-th word of both quads, two such places at a time, so that four wide loads are under way
-// at once; neighbours read neighbouring memory. x comes from storage, where it stays in the cache. Afterwards
+// row_products — one row x times two quads of rows of a matrix, by one workgroup.
+// An invocation takes every WG-th word of both quads, STEPS such places at a time, so that at least four wide loads are
+// under way at once; neighbours read neighbouring memory. x comes from storage, where it stays in the cache. Afterwards
 // product(quad, n) is the product with row n of the first or second quad; with HAS_NORM x is RMS-normalised on the way:
 // weighted by norm_weight here, and divided by its root mean square, which every workgroup sums for itself, at the end.
-// The kernel declares x, norm_weight, nibbles, scales; needs common/q4_0.wgsl, one of common/activations*.wgsl and one of
+// The kernel declares x, norm_weight, weights, scales; needs weights of a type, one of common/activations*.wgsl and one of
 // common/team_sum*.wgsl, with TEAM_SLOTS = 2, or 3 with HAS_NORM.
 
 override N_WORDS: u32 = 4u; // K / 8
-override N_PAIRS: u32 = (N_WORDS + 7u) / 8u;
+override STEPS: u32 = 2u; // or 1
 override HAS_NORM: bool = false;
 override EPS: f32 = 1e-5;
 
 // A word of each row of both quads, and the scales of these.
-struct Words {
-    a: vec4<u32>,
-    b: vec4<u32>,
-    a_scales: vec4<u32>,
-    b_scales: vec4<u32>,
+struct Fetched {
+    a: Words,
+    b: Words,
+    a_scales: Scales,
+    b_scales: Scales,
 }
 
 struct RowSums {
@@ -25,14 +25,17 @@ struct RowSums {
     squares: f32,
 }
 
-fn fetch(quads: vec2<u32>, k: u32) -> Words {
+fn fetch(quads: vec2<u32>, k: u32) -> Fetched {
     let word = min(k, N_WORDS - 1u);
-    let words = quads * N_WORDS + word;
-    let pairs = quads * N_PAIRS + (word >> 3u);
-    return Words(nibbles[words.x], nibbles[words.y], scales[pairs.x], scales[pairs.y]);
+    return Fetched(
+        words_at(quads.x, word, N_WORDS),
+        words_at(quads.y, word, N_WORDS),
+        scales_at(quads.x, word, N_WORDS),
+        scales_at(quads.y, word, N_WORDS),
+    );
 }
 
-fn with_words(sums: RowSums, words: Words, k: u32) -> RowSums {
+fn with_words(sums: RowSums, words: Fetched, k: u32) -> RowSums {
     var low = x[2u * k];
     var high = x[2u * k + 1u];
     var squares = sums.squares;
@@ -51,14 +54,17 @@ fn with_words(sums: RowSums, words: Words, k: u32) -> RowSums {
 
 fn row_products(invocation: u32, quads: vec2<u32>) {
     var sums = RowSums();
-    for (var first = 0u; first < N_WORDS; first += 2u * WG) {
+    for (var first = 0u; first < N_WORDS; first += STEPS * WG) {
         let k = first + invocation;
         let words = fetch(quads, k);
-        let next_words = fetch(quads, k + WG);
+        var next_words = Fetched();
+        if (STEPS > 1u) {
+            next_words = fetch(quads, k + WG);
+        }
         if (k < N_WORDS) {
             sums = with_words(sums, words, k);
         }
-        if (k + WG < N_WORDS) {
+        if (STEPS > 1u && k + WG < N_WORDS) {
             sums = with_words(sums, next_words, k + WG);
         }
     }

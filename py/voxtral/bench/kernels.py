@@ -13,13 +13,12 @@ import numpy as np
 
 from voxtral.bench.timer import Timed, Timer, digits
 from voxtral.config import GROUP, MEL_FRAMES_PER_TOKEN
+from voxtral.model.allocation import Allocation
 from voxtral.model.layers import KVCache, LayerWeights, RopeTable
 from voxtral.model.stream import Stream
 from voxtral.model.voxtral import Voxtral
 from voxtral.ops.base import N_CANDIDATES
-from voxtral.ops.webgpu import WebGpuOps
 
-Q4_0_BYTES = 18 / 32  # of a weight
 POSITION = 5000  # of the encoder: its window is full
 
 
@@ -41,33 +40,27 @@ class KernelBench:
     def __init__(self, model: Voxtral, stream: Stream) -> None:
         self.ops, self.model, self.stream = model.ops, model, stream
         self._rng = np.random.default_rng(0)
-        self._tensors: list[Any] = []
+        self._memory = Allocation(model.ops)
 
     def noise(self, *shape: int) -> Any:
         """A tensor of random numbers."""
-        return self._keep(self.ops.tensor(self._rng.standard_normal(shape).astype(np.float32), "bench"))
+        return self._memory.keep(self.ops.tensor(self._rng.standard_normal(shape).astype(np.float32), "bench"))
 
     def numbers(self, *values: int) -> Any:
         """A tensor of whole numbers."""
-        return self._keep(self.ops.tensor(np.array(values, np.uint32), "bench"))
+        return self._memory.keep(self.ops.tensor(np.array(values, np.uint32), "bench"))
 
     def choices(self) -> Any:
         """Room for what one step of the decoder chooses."""
-        return self._keep(self.ops.zeros((1, 2 * N_CANDIDATES), "uint32", "bench"))
+        return self._memory.zeros((1, 2 * N_CANDIDATES), "uint32", "bench")
 
     def rope(self, head_dim: int, n_rows: int) -> RopeTable:
-        rope = RopeTable(self.ops, head_dim, n_rows)
+        rope = RopeTable(self._memory, head_dim, n_rows)
         rope.prepare(0, n_rows)
-        self._keep(rope.tensor)
         return rope
 
-    def _keep(self, tensor: Any) -> Any:
-        self._tensors.append(tensor)
-        return tensor
-
     def close(self) -> None:
-        self.ops.free(self._tensors)
-        self._tensors = []
+        self._memory.free()
 
 
 async def time_kernels(
@@ -83,9 +76,7 @@ async def time_kernels(
         programs.append(await bench.ops.program(record, "bench"))
     timed = [Timed([program], kernel.n) for program, kernel in zip(programs, kernels, strict=True)]
     times = await timer.best_ms(timed)
-    if isinstance(bench.ops, WebGpuOps):
-        for program in programs:
-            bench.ops.device.destroy_buffer(program.params)
+    bench.ops.free(programs)
     return [_row(kernel, ms, copy_gb_per_s) for kernel, ms in zip(kernels, times, strict=True)]
 
 
@@ -200,5 +191,5 @@ def _convolution(name: str, rows: int, x: Any, weights: tuple[Any, Any], bench: 
 
 def _product(name: str, rows: int, matrix: Any, build: Callable[[], Any], n: int = 1) -> Kernel:
     n_out, n_in = matrix.shape
-    n_bytes = matrix.nbytes if isinstance(matrix, np.ndarray) else n_out * n_in * Q4_0_BYTES
+    n_bytes = matrix.nbytes if isinstance(matrix, np.ndarray) else matrix.kind.n_bytes(n_out * n_in)
     return Kernel(f"{name} {n_in} to {n_out}", rows, build, n, n_bytes, 2 * rows * n_in * n_out)

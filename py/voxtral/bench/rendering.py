@@ -1,7 +1,9 @@
-"""A report as text for a terminal or SPEED.md: one table below the other."""
+"""Reports as text for a terminal or SPEED.md: one, table below table, or the times of two side by side."""
 
 from collections.abc import Sequence
 from typing import Any
+
+from voxtral.bench.timer import digits
 
 Report = dict[str, Any]
 
@@ -27,6 +29,59 @@ def render(report: Report) -> str:
     )
     parts.append(_live(report["live"]))
     return "\n\n".join(parts)
+
+
+def render_against(report: Report, earlier: Report) -> str:
+    """What both have timed and how much memory both took, side by side; wherever they were made, less is better."""
+    mine, theirs = _costs(report), _costs(earlier)
+    rows = [
+        {
+            "": name,
+            "this run": mine[name],
+            "earlier": theirs[name],
+            "ratio": round(mine[name] / theirs[name], 2) if theirs[name] else None,
+        }
+        for name in mine
+        if name in theirs
+    ]
+    title = f"this run: {_where(report)}\nearlier:  {_where(earlier)}\nratio: this run to the earlier; less is better"
+    parts = [_table(title, rows, ("", "this run", "earlier", "ratio"))]
+    if n_others := len(mine.keys() ^ theirs.keys()):
+        parts.append(f"in one of the two only, so not shown: {n_others}")
+    return "\n\n".join(parts)
+
+
+def _costs(report: Report) -> dict[str, float]:
+    """By name and unit, all of which less is better."""
+    costs: dict[str, float | None] = {}
+    for row in report["decode"]:
+        for clock in ("device", "wall"):
+            costs[f"decoder step at context {row['context']}, {clock}, ms"] = row[f"{clock}_ms"]
+    for row in report["encode"]:
+        calls = f" in {row['calls']} calls" if row["calls"] > 1 else ""
+        for clock in ("device", "wall"):
+            costs[f"encoder, {row['rows']} rows{calls}, {clock}, ms"] = row[f"{clock}_ms"]
+    for row in report["chunks"]:
+        costs[f"chunk of {row['tokens']}, ms"] = row["wall_ms"]
+    costs["file, s for each second of audio"] = report["file"]["rtf"]
+    costs["file: Python a token, ms"] = report["file"]["python_ms_per_token"]
+    if live := report["live"]:
+        costs["live: last sample to its token, ms"] = live["median_ms"]
+    costs["load, s"] = report["load"]["seconds"]
+    costs["from loaded to ready, s"] = report["load"]["warm_up_s"]
+    for name, place in (("heap_bytes", "heap"), ("gpu_peak_bytes", "GPU at most")):
+        if (n_bytes := report["memory"][name]) is not None:
+            costs[f"memory: {place}, MB"] = digits(n_bytes / 1e6)
+    for half in ("decoder", "encoder"):
+        for row in report[half]:
+            costs[f"{half}: {row['kernel']}, rows: {row['rows']}, µs"] = row["us"]
+    return {name: cost for name, cost in costs.items() if cost is not None}
+
+
+def _where(report: Report) -> str:
+    adapter = report["adapter"]
+    computes = "numpy" if adapter is None else f"{adapter['name']} by {adapter['backend']}"
+    return f"{report['model']['name']}, {computes}, Python {report['machine']['python']}, {report['date']}"
 
 
 def _head(report: Report) -> str:

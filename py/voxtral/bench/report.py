@@ -62,7 +62,7 @@ class Subject:
 async def measure(subject: Subject, machine: dict[str, Any], effort: str | None, tell: Tell) -> dict[str, Any]:
     """The report; `live` is left to who has a page.
 
-    machine: system, cpu_threads, heap_bytes, loader_peak_bytes, as `voxtral.worker.Host` tells. effort: a name, or
+    machine: system, cpu_threads, heap_bytes, loader_peak_bytes, as `voxtral.host.Host` tells. effort: a name, or
     None for what suits the device. tell(what): called before each part. Raises ConfigError, DeviceError.
     """
     model = subject.model
@@ -116,17 +116,9 @@ def _circumstances(subject: Subject, machine: dict[str, Any], effort: Effort, ti
     config, ops = model.config, model.ops
     gpu = ops.device if isinstance(ops, WebGpuOps) else None
     return {
-        "version": _version(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **engine_facts(model, machine),
         "effort": asdict(effort),
-        "machine": {
-            "system": machine["system"],
-            "cpu_threads": machine["cpu_threads"],
-            "python": f"{platform.python_version()} on {sys.platform}",
-        },
-        "backend": "numpy" if gpu is None else "webgpu",
         "clock": timer.clock,
-        "adapter": _adapter(subject),
         "model": {
             "name": str(model.metadata.get("general.name", "no name")),
             "parameters": model.n_parameters,
@@ -147,6 +139,21 @@ def _circumstances(subject: Subject, machine: dict[str, Any], effort: Effort, ti
     }
 
 
+def engine_facts(model: Voxtral, machine: dict[str, Any]) -> dict[str, Any]:
+    """version, date, machine, backend, adapter, as above; machine: see `measure`."""
+    return {
+        "version": _version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": {
+            "system": machine["system"],
+            "cpu_threads": machine["cpu_threads"],
+            "python": f"{platform.python_version()} on {sys.platform}",
+        },
+        "backend": "webgpu" if isinstance(model.ops, WebGpuOps) else "numpy",
+        "adapter": _adapter(model),
+    }
+
+
 def _version() -> str:
     try:
         return version("voxtral")
@@ -154,9 +161,9 @@ def _version() -> str:
         return "from a checkout"
 
 
-def _adapter(subject: Subject) -> dict[str, Any] | None:
+def _adapter(model: Voxtral) -> dict[str, Any] | None:
     """What computes; None for numpy."""
-    ops = subject.model.ops
+    ops = model.ops
     if not isinstance(ops, WebGpuOps):
         return None
     info = ops.device.info
@@ -166,7 +173,7 @@ def _adapter(subject: Subject) -> dict[str, Any] | None:
         "is_software": info.is_software,
         "features": sorted(info.features),
         "kernel_traits": sorted(ops.traits),
-        "replaced": subject.model.replaced,
+        "replaced": model.replaced,
         "limits": asdict(ops.device.limits),
     }
 

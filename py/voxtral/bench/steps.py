@@ -17,7 +17,8 @@ from voxtral.config import (
     STREAMING_PAD_TOKEN,
     StreamingConfig,
 )
-from voxtral.model.stream import HISTORY_MEL_FRAMES, Checkpoint, Stream
+from voxtral.model.prefix import Checkpoint
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Stream
 from voxtral.model.voxtral import Voxtral
 from voxtral.readings import Choice
 from voxtral.tekken import Tekken
@@ -25,7 +26,7 @@ from voxtral.transcription import Transcription
 
 CONTEXTS = (64, 1024, 8192)  # tokens the decoder looks back on
 ENCODER_POSITION = 1024  # tokens: the encoder's window is full there
-MAX_STEPS = 32  # from a context on, in a timed pass
+MAX_STEPS = 32  # from a context on, in a timed pass; none beyond the audio of a chunk
 SILENCE = -0.625  # as mel
 
 
@@ -54,7 +55,7 @@ class StepBench:
         await self._stream.choices(1)
 
     def _step(self, stand: Callable[[], None]) -> Timed:
-        return Timed([self._decode], max_repeats=MAX_STEPS, before=stand)
+        return Timed([self._decode], max_repeats=min(MAX_STEPS, self._stream.chunk_tokens[0]), before=stand)
 
     async def decode(self) -> list[dict[str, Any]]:
         """A decoder step at each context: on the device, and by the wall, many at once as a file is transcribed."""

@@ -22,7 +22,7 @@ from voxtral.transport import Transport
 
 
 class BrowserHost:
-    """`worker.Host` in a Web Worker. page: where events go; replay: of app/tape.js."""
+    """`voxtral.host.Host` in a Web Worker. page: where events go; replay: of app/tape.js."""
 
     def __init__(self, page: Port, replay: Any) -> None:
         self._page, self._replay = page, replay

@@ -102,6 +102,14 @@ class ScratchPool:
             for _, size, buffer in (loan for loan in borrowed if loan[0] == i):
                 free[size].append(buffer)
 
+    def unpin(self, outputs: Any) -> None:
+        """Give back what a program kept to itself for these outputs."""
+        buffers = {id(tensor.memory.buffer) for tensor in tensors_in(outputs)}
+        gone = [buffer for _, buffer in self._pinned if id(buffer) in buffers]
+        self._pinned = [(size, buffer) for size, buffer in self._pinned if id(buffer) not in buffers]
+        for buffer in gone:
+            self._device.destroy_buffer(buffer)
+
     def buffers(self) -> Iterator[tuple[int, Any]]:
         """(bytes, buffer) of all scratch there is."""
         yield from self._pinned
@@ -135,21 +143,28 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 async def finish(
     recorder: Recorder, outputs: Any, device: Device, library: ShaderLibrary, pool: ScratchPool
 ) -> Program:
-    """Turn what was recorded into a program; raises ShaderError or DeviceError."""
+    """Turn what was recorded into a program; raises ShaderError or DeviceError, and then keeps nothing for it."""
     steps = recorder.steps
     limit = device.limits.max_compute_workgroups_per_dimension
     for step in steps:
         if max(step.grid) > limit:
             raise DeviceError(f"{step.variant.label} needs a grid of {step.grid}, the GPU allows {limit} per dimension")
     await library.compile(step.variant for step in steps)
-    pool.place(steps, outputs)
-    params = device.create_buffer(max(len(steps), 1) * PARAMS_STRIDE, f"{recorder.label} params", uniform=True)
-    device.write(params, 0, b"".join(step.params.ljust(PARAMS_STRIDE, b"\0") for step in steps))
-    dispatches = []
-    for i, step in enumerate(steps):
-        pipeline = library[step.variant]
-        bindings = [Binding(tensor.memory.buffer, 0, tensor.n_bytes) for tensor in step.arguments]
-        if step.params:
-            bindings.append(Binding(params, i * PARAMS_STRIDE, PARAMS_STRIDE))
-        dispatches.append(Dispatch(pipeline, device.create_bind_group(pipeline, bindings), step.grid))
-    return Program(recorder.label, device.create_tape(dispatches), len(steps), outputs, params)
+    params = None
+    try:
+        pool.place(steps, outputs)
+        params = device.create_buffer(max(len(steps), 1) * PARAMS_STRIDE, f"{recorder.label} params", uniform=True)
+        device.write(params, 0, b"".join(step.params.ljust(PARAMS_STRIDE, b"\0") for step in steps))
+        dispatches = []
+        for i, step in enumerate(steps):
+            pipeline = library[step.variant]
+            bindings = [Binding(tensor.memory.buffer, 0, tensor.n_bytes) for tensor in step.arguments]
+            if step.params:
+                bindings.append(Binding(params, i * PARAMS_STRIDE, PARAMS_STRIDE))
+            dispatches.append(Dispatch(pipeline, device.create_bind_group(pipeline, bindings), step.grid))
+        return Program(recorder.label, device.create_tape(dispatches), len(steps), outputs, params)
+    except BaseException:
+        pool.unpin(outputs)
+        if params is not None:
+            device.destroy_buffer(params)
+        raise

@@ -1,9 +1,13 @@
 """A Device over wgpu-py, for the command line, tests and tools; the only module that imports wgpu.
 
+    list_adapters   what there is on this machine
+    open_native     a device on one of them
+
 Limits are asked for by name: the WebGPU defaults, raised only for buffer sizes, so that whatever runs here
-also runs in a browser.
+also runs in a browser. wgpu-py tells of a lost device in its log alone: here the first call that fails tells.
 """
 
+import logging
 import os
 import re
 import tempfile
@@ -42,6 +46,36 @@ OTHER_DEFAULT_LIMITS = {
 }
 
 FEATURE_NAMES = {"subgroups": "subgroup"}  # where wgpu's differ from the specification's
+SUBGROUP_SIZES = {0x10DE: 32}  # by PCI vendor, where every GPU has one size: NVIDIA
+
+LOST = "device is lost"  # what wgpu says whatever a lost device is asked for
+LOSS_REPORTS = ("DEVICE LOST!", "The WGPU device was lost")  # wgpu-py's own, also where we gave the device back
+
+_Failures = (wgpu.GPUError, RuntimeError)
+
+
+class NativeAdapter(NamedTuple):
+    """A way to a GPU; one GPU has several, by several drivers' interfaces. number: counts from 1."""
+
+    number: int
+    name: str
+    backend: str  # Vulkan, Metal, D3D12 or OpenGL
+    kind: str  # DiscreteGPU, IntegratedGPU, CPU or Unknown
+    driver: str
+    limits: Mapping[str, int]  # those of NEEDED_LIMITS
+    is_chosen: bool  # where none is named
+
+
+def list_adapters() -> list[NativeAdapter]:
+    """Every adapter of this machine, in the order of their numbers."""
+    chosen = _best_adapter()
+    found: list[NativeAdapter] = []
+    for number, adapter in enumerate(_all_adapters(), 1):
+        info = adapter.info
+        is_chosen = chosen is not None and chosen.info == info and not any(one.is_chosen for one in found)
+        names = (_name(adapter), info["backend_type"], info["adapter_type"], info["description"])
+        found.append(NativeAdapter(number, *names, _needed_limits(adapter), is_chosen))
+    return found
 
 
 class NativePipeline(NamedTuple):
@@ -57,15 +91,32 @@ class NativeDevice:
         self.limits = limits
         self.memory = MemoryUse()
         self._device = device
+        self._failure: DeviceError | None = None
+        self._on_lost: Callable[[DeviceError], None] | None = None
 
     def on_lost(self, callback: Callable[[DeviceError], None]) -> None:
-        """Nothing calls back: what a lost device is asked for raises, and no program here goes on after that."""
+        """The call that finds the device lost calls back, before it raises."""
+        self._on_lost = callback
+        if self._failure is not None:
+            callback(self._failure)
+
+    def _failed(self, what: str, error: Exception) -> DeviceError:
+        """The error to raise for one of wgpu's."""
+        if self._failure is None and LOST in str(error):
+            self._failure = DeviceError(
+                f"the GPU {self.info.name} went away; see that its driver works, then try again"
+            )
+            if self._on_lost is not None:
+                self._on_lost(self._failure)
+        return self._failure or DeviceError(f"{what} failed on {self.info.name}: {_sentence(error)}")
 
     def create_buffer(self, n_bytes: int, label: str, uniform: bool = False) -> Any:
         require_room(self, n_bytes, label)
         try:
             buffer = self._device.create_buffer(label=label, size=n_bytes, usage=UNIFORM if uniform else STORAGE)
-        except wgpu.GPUError as error:
+        except _Failures as error:
+            if LOST in str(error):
+                raise self._failed(f"taking {n_bytes} bytes of memory", error) from error
             raise refused(self, n_bytes, label, self.memory.now, _sentence(error)) from error
         self.memory.add(n_bytes)
         return buffer
@@ -78,18 +129,24 @@ class NativeDevice:
         buffer.destroy()
 
     def write(self, buffer: Any, offset: int, data: Any) -> None:
-        self._device.queue.write_buffer(buffer, offset, data)
+        try:
+            self._device.queue.write_buffer(buffer, offset, data)
+        except _Failures as error:
+            raise self._failed("writing to its memory", error) from error
 
     async def read(self, buffer: Any, offset: int, n_bytes: int) -> bytes:
         try:
             return bytes(self._device.queue.read_buffer(buffer, offset, n_bytes))
-        except (wgpu.GPUError, RuntimeError) as error:
-            raise DeviceError(f"reading {n_bytes} bytes back from the GPU failed: {_sentence(error)}") from error
+        except _Failures as error:
+            raise self._failed(f"reading {n_bytes} bytes back", error) from error
 
     def copy(self, source: Any, source_offset: int, target: Any, target_offset: int, n_bytes: int) -> None:
-        encoder = self._device.create_command_encoder()
-        encoder.copy_buffer_to_buffer(source, source_offset, target, target_offset, n_bytes)
-        self._device.queue.submit([encoder.finish()])
+        try:
+            encoder = self._device.create_command_encoder()
+            encoder.copy_buffer_to_buffer(source, source_offset, target, target_offset, n_bytes)
+            self._device.queue.submit([encoder.finish()])
+        except _Failures as error:
+            raise self._failed(f"copying {n_bytes} bytes", error) from error
 
     async def create_pipeline(
         self, label: str, wgsl: str, bindings: Sequence[str], overrides: Mapping[str, float]
@@ -107,7 +164,9 @@ class NativeDevice:
                 layout=self._device.create_pipeline_layout(bind_group_layouts=[layout]),
                 compute={"module": module, "entry_point": "main", "constants": dict(overrides)},
             )
-        except wgpu.GPUError as error:
+        except _Failures as error:
+            if LOST in str(error):
+                raise self._failed(f"compiling {label}", error) from error
             raise ShaderError(f"kernel {label} does not compile on {self.info.name}: {_words(error)}") from error
         return NativePipeline(pipeline, layout)
 
@@ -116,15 +175,21 @@ class NativeDevice:
             {"binding": i, "resource": {"buffer": buffer, "offset": offset, "size": size}}
             for i, (buffer, offset, size) in enumerate(bindings)
         ]
-        return self._device.create_bind_group(layout=pipeline.layout, entries=entries)
+        try:
+            return self._device.create_bind_group(layout=pipeline.layout, entries=entries)
+        except _Failures as error:
+            raise self._failed("binding buffers", error) from error
 
     def create_tape(self, dispatches: Sequence[Dispatch]) -> Any:
         return tuple((step.pipeline.pipeline, step.bind_group, step.grid) for step in dispatches)
 
     def submit(self, tapes: Sequence[Any]) -> None:
-        encoder = self._device.create_command_encoder()
-        self._replay(encoder.begin_compute_pass(), tapes)
-        self._device.queue.submit([encoder.finish()])
+        try:
+            encoder = self._device.create_command_encoder()
+            self._replay(encoder.begin_compute_pass(), tapes)
+            self._device.queue.submit([encoder.finish()])
+        except _Failures as error:
+            raise self._failed("computing", error) from error
 
     def _replay(self, compute_pass: Any, tapes: Sequence[Any]) -> None:
         for tape in tapes:
@@ -135,6 +200,12 @@ class NativeDevice:
         compute_pass.end()
 
     async def time_ms(self, tapes: Sequence[Any]) -> float | None:
+        try:
+            return await self._time_ms(tapes)
+        except _Failures as error:
+            raise self._failed("measuring", error) from error
+
+    async def _time_ms(self, tapes: Sequence[Any]) -> float | None:
         if "timestamp-query" not in self.info.features:
             self.submit(tapes)
             await self._device.queue.on_submitted_work_done_async()
@@ -155,14 +226,13 @@ class NativeDevice:
 
 
 async def open_native(adapter: str | None = None, default_limits: bool = False) -> NativeDevice:
-    """A device on this machine's best adapter, or on the first whose name contains `adapter`.
+    """A device on this machine's best adapter, on the one numbered `adapter`, or the first whose name contains that.
 
     default_limits: ask for no more than every WebGPU adapter grants, and no optional feature.
     Raises DeviceError without an adapter.
     """
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # Mesa complains on stderr without it
     chosen = _find_adapter(adapter)
-    require_limits(chosen.info["device"], {name: chosen.limits[_with_dashes(name)] for name in NEEDED_LIMITS})
+    require_limits(_name(chosen), _needed_limits(chosen))
     limits = Limits()
     features: list[str] = []
     language: list[str] = []
@@ -180,31 +250,72 @@ async def open_native(adapter: str | None = None, default_limits: bool = False) 
             required_limits=required, required_features=[FEATURE_NAMES.get(name, name) for name in features]
         )
     except (wgpu.GPUError, RuntimeError, ValueError) as error:
-        raise DeviceError(f"adapter {chosen.info['device']!r} gives no WebGPU device: {_sentence(error)}") from error
-    # So wgpu-py writes what the specification calls subgroupMinSize.
-    smallest, largest = (chosen.info.get(f"stackgroup_{end}_size", 0) for end in ("min", "max"))
+        raise DeviceError(f"adapter {_name(chosen)!r} gives no WebGPU device: {_sentence(error)}") from error
     info = AdapterInfo(
-        name=chosen.info["device"],
+        name=_name(chosen),
         backend=chosen.info["backend_type"],
         is_software=chosen.info["adapter_type"] == "CPU",
         features=frozenset([*features, *language]),
-        subgroup_size=smallest if smallest == largest else 0,
+        subgroup_size=_subgroup_size(chosen),
     )
     return NativeDevice(device, info, limits)
 
 
+def _subgroup_size(adapter: Any) -> int:
+    """Invocations of every subgroup, 0 where that varies or is not known."""
+    # So wgpu-py writes what the specification calls subgroupMinSize; on Vulkan it is always the widest range.
+    smallest, largest = (adapter.info.get(f"stackgroup_{end}_size", 0) for end in ("min", "max"))
+    return smallest if smallest == largest else SUBGROUP_SIZES.get(adapter.info["vendor_id"], 0)
+
+
 def _find_adapter(name: str | None) -> Any:
-    if name is not None:
-        adapters = wgpu.gpu.enumerate_adapters_sync()
-        matching = [one for one in adapters if name.lower() in one.info["device"].lower()]
-        if matching:
-            return matching[0]
-        found = ", ".join(repr(one.info["device"]) for one in adapters) or "none"
-        raise DeviceError(f"no GPU adapter is called {name!r}; found: {found}")
+    if name is None:
+        if (best := _best_adapter()) is not None:
+            return best
+        raise DeviceError("no GPU adapter found; install the GPU's Vulkan driver")
+    adapters = _all_adapters()
+    if name.isdecimal() and 1 <= int(name) <= len(adapters):
+        return adapters[int(name) - 1]
+    matching = [one for one in adapters if name.lower() in f"{_name(one)} {one.info['backend_type']}".lower()]
+    if matching:
+        return matching[0]
+    found = ", ".join(f"{i} {_name(one)!r} by {one.info['backend_type']}" for i, one in enumerate(adapters, 1))
+    raise DeviceError(f"no GPU adapter is called {name!r}; found: {found or 'none'}")
+
+
+def _best_adapter() -> Any:
+    """The one that wgpu recommends, or None."""
+    _prepare()
     try:
         return wgpu.gpu.request_adapter_sync(power_preference="high-performance")
-    except RuntimeError as error:
-        raise DeviceError("no GPU adapter found; install a Vulkan driver, or use --backend numpy") from error
+    except RuntimeError:
+        return None
+
+
+def _all_adapters() -> list[Any]:
+    _prepare()
+    try:
+        return list(wgpu.gpu.enumerate_adapters_sync())
+    except RuntimeError:
+        return []
+
+
+def _prepare() -> None:
+    """Keep drivers and wgpu-py from writing on stderr what our errors say in a sentence."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())  # Mesa complains without it
+    logging.getLogger("wgpu").addFilter(_is_no_loss)  # adding it again changes nothing
+
+
+def _is_no_loss(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(LOSS_REPORTS)
+
+
+def _name(adapter: Any) -> str:
+    return str(adapter.info["device"])
+
+
+def _needed_limits(adapter: Any) -> dict[str, int]:
+    return {name: adapter.limits[_with_dashes(name)] for name in NEEDED_LIMITS}
 
 
 def _with_dashes(limit: str) -> str:

@@ -15,7 +15,7 @@ from voxtral.gpu.device import AdapterInfo, Binding, Dispatch, Limits, MemoryUse
 class RecordedBuffer:
     label: str
     uniform: bool
-    data: bytearray
+    data: bytearray = field(repr=False)
     destroyed: bool = False
 
 

@@ -1,8 +1,9 @@
 """The WGSL kernels: where their text lies, what they bind, and the pipelines made of them.
 
 One kernel is one file of `shaders/` with one entry point, `main`. Its final text is the files of
-`shaders/common/` it names here, then the file itself; nothing is preprocessed. Variants are WGSL `override`
-constants, so a pipeline is known by (kernel, overrides) and never by a shape. See shaders/README.md.
+`shaders/common/` it names here, then the file itself; nothing is preprocessed. A kernel that reads matrices is
+registered for each type of weights, over one file. Variants are WGSL `override` constants, so a pipeline is known by
+(kernel, overrides) and never by a shape. See shaders/README.md.
 """
 
 import asyncio
@@ -15,22 +16,49 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from voxtral.gpu.device import PACKED_DOT, AdapterInfo, Device
+from voxtral.quant import GgmlType
 
 READ, WRITE, UNIFORM = "read", "read_write", "uniform"
 TEAM_SUM, ACTIVATIONS = "team_sum", "activations"
 # Files of common/ that have a second form, for devices with a trait; its name ends in the trait.
 TRAITS = {TEAM_SUM: "subgroups", ACTIVATIONS: "packed"}
+# What files of common/ make of matrices of each type.
+WEIGHTS = {
+    GgmlType.Q4_0: ("weights_q4_0",),
+    GgmlType.F16: ("weights_f16", "weights_floats"),
+    GgmlType.BF16: ("weights_bf16", "weights_floats"),
+    GgmlType.F32: ("weights_f32", "weights_floats"),
+}
 LARGEST_SUBGROUP = 64  # as the smallest workgroup that uses them
 
 
 @dataclass(frozen=True)
 class Kernel:
     """common: files of shaders/common/ it needs, in order; bindings: access of each @binding of @group(0), the uniform
-    parameters last where it has any; is_plain: whatever the device's traits."""
+    parameters last where it has any; traits: of those it needs, the ones it has a form for; file: if not its name."""
 
     common: tuple[str, ...]
     bindings: tuple[str, ...]
-    is_plain: bool = False
+    traits: frozenset[str] = frozenset(TRAITS.values())
+    file: str = ""
+
+
+def kernel_for(name: str, kind: GgmlType) -> str:
+    """The kernel of that file that reads matrices of a type: `matvec_bf16`."""
+    return f"{name}_{kind.name.lower()}"
+
+
+def _of_weights(name: str, common: tuple[str, ...], bindings: tuple[str, ...], *traits: str) -> "dict[str, Kernel]":
+    """A kernel for each type of weights; packed integers are multiplied with those of Q4_0 only."""
+    return {
+        kernel_for(name, kind): Kernel(
+            ("grid", *files, *common),
+            bindings,
+            frozenset(traits) - (frozenset() if kind is GgmlType.Q4_0 else {TRAITS[ACTIVATIONS]}),
+            name,
+        )
+        for kind, files in WEIGHTS.items()
+    }
 
 
 KERNELS = {
@@ -43,21 +71,22 @@ KERNELS = {
     "attention_serial": Kernel(("grid", "kv_load"), (READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu": Kernel(("grid", "gelu"), (READ, READ, READ, READ, WRITE, UNIFORM)),
     "conv1d_gelu_team": Kernel(("grid", "gelu", TEAM_SUM), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "embed_q4_0": Kernel(("grid", "q4_0"), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "gemm_q4_0": Kernel(("grid", "q4_0", "gelu", "silu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "matmul_q4_0": Kernel(("grid", "q4_0", "gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
-    "few_rows_q4_0": Kernel(
-        ("grid", "q4_0", TEAM_SUM, "gelu", "silu", "epilogue"),
+    **_of_weights("embed", (), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    **_of_weights("gemm", ("gelu", "silu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    **_of_weights("matmul", ("gelu", "epilogue"), (READ, READ, READ, READ, WRITE, UNIFORM)),
+    # Without traits: nine sums a team are sooner added up in a tree than by subgroups.
+    **_of_weights("few_rows", (TEAM_SUM, "gelu", "silu", "epilogue"), (READ, READ, READ, READ, READ, WRITE, UNIFORM)),
+    **_of_weights(
+        "matvec",
+        (ACTIVATIONS, TEAM_SUM, "row_products", "gelu", "silu", "epilogue"),
         (READ, READ, READ, READ, READ, WRITE, UNIFORM),
-        is_plain=True,  # nine sums a team are sooner added up in a tree than by subgroups
+        *TRAITS.values(),
     ),
-    "matvec_q4_0": Kernel(
-        ("grid", "q4_0", ACTIVATIONS, TEAM_SUM, "row_products", "gelu", "silu", "epilogue"),
-        (READ, READ, READ, READ, READ, WRITE, UNIFORM),
-    ),
-    "qkv_q4_0": Kernel(
-        ("grid", "q4_0", ACTIVATIONS, TEAM_SUM, "row_products", "kv_store", "append_pair"),
+    **_of_weights(
+        "qkv",
+        (ACTIVATIONS, TEAM_SUM, "row_products", "kv_store", "append_pair"),
         (READ, READ, READ, READ, READ, READ, WRITE, WRITE, UNIFORM),
+        *TRAITS.values(),
     ),
     "repack_q4_0": Kernel(("grid",), (READ, WRITE, WRITE, UNIFORM)),
     "rms_norm": Kernel(("grid", "workgroup_sum"), (READ, READ, WRITE, UNIFORM)),
@@ -99,11 +128,12 @@ def traits_of(info: AdapterInfo) -> frozenset[str]:
 @cache
 def kernel_source(kernel: str, traits: frozenset[str] = frozenset()) -> str:
     """The exact WGSL text a device compiles for `kernel`; traits: "subgroups", "packed", where it has them."""
-    folder = shaders_folder()
-    traits = frozenset() if KERNELS[kernel].is_plain else traits
-    names = [f"{name}_{TRAITS[name]}" if TRAITS.get(name) in traits else name for name in KERNELS[kernel].common]
+    folder, known = shaders_folder(), KERNELS[kernel]
+    traits &= known.traits
+    names = [f"{name}_{TRAITS[name]}" if TRAITS.get(name) in traits else name for name in known.common]
     parts = [folder / "common" / f"{name}.wgsl" for name in names]
-    return "\n".join(part.read_text(encoding="utf-8") for part in [*parts, folder / f"{kernel}.wgsl"])
+    parts.append(folder / f"{known.file or kernel}.wgsl")
+    return "\n".join(part.read_text(encoding="utf-8") for part in parts)
 
 
 class ShaderLibrary:
@@ -131,7 +161,7 @@ class ShaderLibrary:
     async def _compile(self, variant: Variant) -> Any:
         kernel = KERNELS[variant.kernel]
         overrides = dict(variant.overrides)
-        if "subgroups" in self._traits and TEAM_SUM in kernel.common and not kernel.is_plain:
+        if TRAITS[TEAM_SUM] in self._traits & kernel.traits and TEAM_SUM in kernel.common:
             overrides["SUBGROUP"] = self._device.info.subgroup_size
         source = kernel_source(variant.kernel, self._traits)
         return await self._device.create_pipeline(variant.label, source, kernel.bindings, overrides)

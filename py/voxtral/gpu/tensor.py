@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from voxtral.quant import GgmlType
+
 BYTES_PER_ELEMENT = {"float32": 4, "uint32": 4, "float16": 2}
 
 
@@ -39,32 +41,37 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class MatrixPart:
-    """Rows first_row … first_row + n_rows - 1 of a Q4_0 matrix, small enough to bind."""
+    """Rows first_row … first_row + n_rows - 1 of a matrix, small enough to bind.
+
+    Q4_0: weights uint32 [ceil(n_rows / 4), 4 n_blocks, 4] and scales uint32 [ceil(n_rows / 4), ceil(n_blocks / 2), 4],
+    as of quant.repack_q4_0. Other types: weights uint32 [n_rows, bytes of a row / 4] as in the file, and no scales.
+    """
 
     first_row: int
     n_rows: int
-    nibbles: Tensor  # uint32 [ceil(n_rows / 4), 4 n_blocks, 4], as of quant.repack_q4_0
-    scales: Tensor  # uint32 [ceil(n_rows / 4), ceil(n_blocks / 2), 4]
+    weights: Tensor
+    scales: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A Q4_0 weight matrix [N, K]."""
+    """A matrix of weights [N, K] of one type."""
 
+    kind: GgmlType
     shape: tuple[int, int]
     parts: tuple[MatrixPart, ...]
 
     @property
     def n_blocks(self) -> int:
-        """Blocks of 32 weights in a row."""
+        """Blocks of K, 32 columns each."""
         return self.shape[1] // 32
 
     @property
     def tensors(self) -> list[Tensor]:
         """All its memory."""
-        return [tensor for part in self.parts for tensor in (part.nibbles, part.scales)]
+        return [tensor for part in self.parts for tensor in (part.weights, part.scales) if tensor is not None]
 
     @property
     def n_words(self) -> int:
-        """Words of 8 nibbles in a row."""
+        """Words of 8 weights in a row."""
         return self.shape[1] // 8

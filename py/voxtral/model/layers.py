@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxtral.config import ROPE_THETA
+from voxtral.model.allocation import Allocation
 from voxtral.ops.base import Ops
 
 AnyOps = Ops[Any, Any, Any]
@@ -40,8 +41,8 @@ class KVCache:
     dtype: str  # float32 or float16
 
     @classmethod
-    def allocate(cls, ops: AnyOps, capacity: int, width: int, dtype: str, label: str) -> "KVCache":
-        return cls(ops.zeros((capacity, 2 * width), dtype, f"{label} kv"), capacity, width, dtype)
+    def allocate(cls, memory: Allocation, capacity: int, width: int, dtype: str, label: str) -> "KVCache":
+        return cls(memory.zeros((capacity, 2 * width), dtype, f"{label} kv"), capacity, width, dtype)
 
     @property
     def row_bytes(self) -> int:
@@ -54,11 +55,11 @@ class RopeTable:
     Angles are computed in float64: in float32 they are off by 1e-3 after half an hour of audio.
     """
 
-    def __init__(self, ops: AnyOps, head_dim: int, n_rows: int) -> None:
-        self._ops = ops
+    def __init__(self, memory: Allocation, head_dim: int, n_rows: int) -> None:
+        self._ops = memory.ops
         self._frequencies = ROPE_THETA ** (-np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
         self._n_rows = n_rows
-        self.tensor = ops.zeros((n_rows, head_dim // 2, 2), label="rope")
+        self.tensor = memory.zeros((n_rows, head_dim // 2, 2), label="rope")
 
     def prepare(self, position: int, n: int) -> None:
         """Write the rows of positions position … position + n - 1; n is at most n_rows."""

@@ -1,10 +1,11 @@
 """From a GGUF byte source to weights on a device.
 
 Room for every matrix is made first; then the file is read once, forwards, in runs of a few megabytes, and each tensor
-goes where it belongs. Matrices keep their GGML blocks; rows of q, k, v and of gate, up are stacked, so that each block
-of the network is four products. Python sees the header and the small float tensors only.
+goes where it belongs. Matrices keep their GGML types; rows of q, k, v and of gate, up are stacked, so that each block
+of the network is four products. Python sees the header and the vectors and convolutions only.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from voxtral.errors import ModelFileError
 from voxtral.gguf import GgufIndex, TensorInfo, read_index
 from voxtral.model.layers import AnyOps, LayerWeights
 from voxtral.ops.base import FILL_BYTES, Fill
-from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
+from voxtral.quant import GgmlType
 from voxtral.shards import ShardedCursor, cut_out
 from voxtral.weights import (
     ADA_DOWN,
@@ -29,13 +30,13 @@ from voxtral.weights import (
     ADAPTER_OUT,
     DECODER_NORM,
     ENCODER_NORM,
+    GATE_UP,
+    QKV,
     TOKEN_EMBEDDINGS,
     decoder_layer,
     encoder_layer,
 )
 
-BLOCK_BYTES = GgmlType.Q4_0.block_bytes
-PAIR_BYTES = 2 * BLOCK_BYTES
 MIN_RUNS = 32  # in which a file is read, however small, so that progress can be seen
 
 Progress = Callable[[int, int], Awaitable[None]]  # done, in total
@@ -92,29 +93,42 @@ class _Part(NamedTuple):
         return self.offset + self.n_bytes
 
 
+class _Place(NamedTuple):
+    """Where the blocks of a tensor go."""
+
+    matrix: Any
+    kind: GgmlType
+    first_block: int  # of the tensor, in the matrix
+
+    def fill(self, part: _Part, offset: int) -> Fill[Any]:
+        """For a part of the tensor that lies at `offset` of what is read."""
+        first, n_blocks = part.first // self.kind.block_bytes, part.n_bytes // self.kind.block_bytes
+        return Fill(self.matrix, self.kind, self.first_block + first, n_blocks, offset)
+
+
 class _Plan:
     """Where each tensor of the file goes."""
 
     def __init__(self, ops: AnyOps, index: GgufIndex) -> None:
         self._ops, self._index = ops, index
-        self.blocks: dict[str, tuple[Any, int]] = {}  # tensor name → matrix, its first block there
+        self.places: dict[str, _Place] = {}  # by name of the tensor
 
     def matrix(self, *names: str) -> Any:
-        """One matrix of the rows of these tensors."""
+        """One matrix of the rows of these tensors, which are of one type."""
         shapes = [self._index.tensors[name].shape for name in names]
-        n_cols = shapes[0][1]
-        matrix = self._ops.matrix(sum(shape[0] for shape in shapes), n_cols, names[0])
+        n_cols, kind = shapes[0][1], GgmlType(self._index.tensors[names[0]].ggml_type)
+        matrix = self._ops.matrix(sum(shape[0] for shape in shapes), n_cols, kind, names[0])
         first_row = 0
         for name, shape in zip(names, shapes, strict=True):
-            self.blocks[name] = (matrix, first_row * n_cols // WEIGHTS_PER_BLOCK)
+            self.places[name] = _Place(matrix, kind, first_row * n_cols // kind.block_weights)
             first_row += shape[0]
         return matrix
 
     def layer(self, name: Callable[[str], str]) -> _LayerMatrices:
         return _LayerMatrices(
-            qkv=self.matrix(*(name(f"attention.w{part}.weight") for part in "qkv")),
+            qkv=self.matrix(*map(name, QKV)),
             out=self.matrix(name("attention.wo.weight")),
-            gate_up=self.matrix(name("feed_forward.w1.weight"), name("feed_forward.w3.weight")),
+            gate_up=self.matrix(*map(name, GATE_UP)),
             down=self.matrix(name("feed_forward.w2.weight")),
         )
 
@@ -189,10 +203,10 @@ async def load_weights(
 async def _read_all(
     ops: AnyOps, source: ShardedCursor, tensors: Sequence[TensorInfo], plan: _Plan, progress: Progress | None
 ) -> dict[str, NDArray[np.float32]]:
-    """Read every tensor once, in file order: blocks go to their matrices, float tensors are returned."""
+    """Read every tensor once, in file order: blocks go to their matrices, vectors and convolutions are returned."""
     total_bytes = sum(tensor.n_bytes for tensor in tensors)
     done_bytes = 0
-    raw: defaultdict[str, bytes] = defaultdict(bytes)  # what there is of a float tensor
+    raw: defaultdict[str, bytes] = defaultdict(bytes)  # what there is of a vector or a convolution
     floats: dict[str, NDArray[np.float32]] = {}
     if progress:
         await progress(0, total_bytes)
@@ -202,9 +216,8 @@ async def _read_all(
         fills = []
         for part in run:
             name, offset = part.tensor.name, part.offset - run[0].offset
-            if name in plan.blocks:
-                matrix, first_block = plan.blocks[name]
-                fills.append(Fill(matrix, first_block + part.first // BLOCK_BYTES, part.n_bytes // BLOCK_BYTES, offset))
+            if name in plan.places:
+                fills.append(plan.places[name].fill(part, offset))
                 continue
             raw[name] += cut_out(pieces, offset, part.n_bytes)
             if len(raw[name]) == part.tensor.n_bytes:
@@ -218,17 +231,17 @@ async def _read_all(
 
 
 def _runs(tensors: Iterable[TensorInfo], run_bytes: int) -> Iterator[list[_Part]]:
-    """What is read at once: as much as begins and ends within run_bytes, cut between pairs of blocks.
+    """What is read at once: as much as begins and ends within run_bytes, cut between blocks or pairs of them.
 
-    So that all parts begin at multiples of 4 bytes, as tensors do.
+    So that all parts begin at multiples of 4 bytes, as tensors do, and none ends within a number.
     """
     run: list[_Part] = []
     for tensor in tensors:
-        first = 0
+        first, unit = 0, math.lcm(GgmlType(tensor.ggml_type).block_bytes, 4)
         while first < tensor.n_bytes:
             room = run_bytes - (tensor.offset + first - run[0].offset if run else 0)
             rest = tensor.n_bytes - first
-            n_bytes = rest if rest <= room else room // PAIR_BYTES * PAIR_BYTES
+            n_bytes = rest if rest <= room else room // unit * unit
             if n_bytes > 0:
                 run.append(_Part(tensor, first, n_bytes))
                 first += n_bytes

@@ -1,4 +1,4 @@
-"""How much of a GPU a network takes, from its dimensions alone: for progress in bytes, and for sentences."""
+"""How much of a GPU a network takes, from its file's header alone: for progress in bytes, and for sentences."""
 
 import math
 from collections.abc import Iterator
@@ -7,28 +7,27 @@ from dataclasses import dataclass
 
 from voxtral.config import ModelConfig
 from voxtral.errors import MemoryRefusedError, in_words
+from voxtral.gguf import GgufIndex
 from voxtral.model.stream import cache_dtype, encoder_capacity
-from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
 from voxtral.weights import tensor_shapes
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes on the device, without the scratch of a step. matrices: in Q4_0 blocks; vectors: every other weight."""
+    """Bytes on the device, without the scratch of a step. matrices: as in the file; vectors: every other weight."""
 
     matrices: int
     vectors: int
     caches: int
 
     @classmethod
-    def of(cls, config: ModelConfig, chunk_tokens: int) -> "MemoryNeed":
+    def of(cls, index: GgufIndex, config: ModelConfig, chunk_tokens: int) -> "MemoryNeed":
         """For one session at a time that takes up to chunk_tokens tokens of audio at once."""
-        shapes = [shape for _, shape in tensor_shapes(config)]
-        n_weights = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+        shapes = dict(tensor_shapes(config))
         return cls(
-            matrices=n_weights // WEIGHTS_PER_BLOCK * GgmlType.Q4_0.block_bytes,
-            vectors=4 * sum(math.prod(shape) for shape in shapes if len(shape) != 2),
-            caches=_cache_bytes(config, chunk_tokens),
+            matrices=sum(index.tensors[name].n_bytes for name, shape in shapes.items() if len(shape) == 2),
+            vectors=4 * sum(math.prod(shape) for shape in shapes.values() if len(shape) != 2),
+            caches=cache_bytes(config, chunk_tokens),
         )
 
     @property
@@ -48,7 +47,8 @@ class MemoryNeed:
             ) from error
 
 
-def _cache_bytes(config: ModelConfig, chunk_tokens: int) -> int:
+def cache_bytes(config: ModelConfig, chunk_tokens: int) -> int:
+    """Of what one session remembers."""
     encoder, decoder = config.encoder, config.decoder
     n_keys = encoder.n_layers * encoder_capacity(config, chunk_tokens) * encoder.n_heads * encoder.head_dim
     n_keys += decoder.n_layers * decoder.window * decoder.n_kv_heads * decoder.head_dim

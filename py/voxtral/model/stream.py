@@ -7,7 +7,7 @@ frames 8p - 3 … 8p + 7, so each chunk brings three frames of history with it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,71 +20,61 @@ from voxtral.config import (
     ModelConfig,
     StreamingConfig,
 )
+from voxtral.errors import MemoryRefusedError
+from voxtral.model.allocation import Allocation
 from voxtral.model.layers import AnyOps, KVCache, RopeTable, apply_layer
 from voxtral.model.loader import ModelWeights, Progress
+from voxtral.model.prefix import Checkpoint, Copies, Prefix
 from voxtral.ops.base import N_CANDIDATES, DecoderState
 from voxtral.readings import Candidate, Choice
 
 HISTORY_MEL_FRAMES = 3
-LARGEST_COPY_BYTES = 16 << 20  # of a checkpoint; the 4B model has no room for the 87 MB of its own
+LARGEST_COPY_BYTES = 16 << 20  # of a checkpoint; beside the 4B model there is no room for the 87 MB of its own
 LARGEST_F32_CACHE_BYTES = 64 << 20  # of all rings of a stream; beyond that they hold float16
 
 Probe = Callable[[str, NDArray[np.float32]], None]  # stage name as in the golden files, new rows
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A place to return to, as long as the rings hold its keys and values, or for ever by copies of these."""
-
-    position: int  # tokens
-    last_token: int  # the one generated last
-    copies: tuple[tuple[KVCache, int], ...] = ()  # of each ring, and how many rows they hold; none where they are large
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """The silence a stream heard first: where it ended, and the ids generated on the way."""
-
-    delay_tokens: int
-    left_pad_tokens: int
-    checkpoint: Checkpoint
-    choices: list[Choice]  # one for each position
 
 
 class Stream:
     """Device state of one session. Making one asks for its memory; `record` must follow. One advance at a time."""
 
     def __init__(self, ops: AnyOps, config: ModelConfig, weights: ModelWeights) -> None:
-        encoder, decoder = config.encoder, config.decoder
         self._ops, self._config, self._weights = ops, config, weights
+        self.memory = Allocation(ops)
         self.position = 0  # tokens, encoder and decoder alike
-        self.prefix: Prefix | None = None  # the last one computed here, if there is a way back
+        self.prefix: Prefix | None = None  # computed here, and nowhere but in these rings
         self.chunk_tokens = ops.chunk_tokens
-        max_tokens = ops.chunk_tokens[0]
-        max_rows = max_tokens * GROUP
-        encoder_width = encoder.n_heads * encoder.head_dim
-        decoder_width = decoder.n_kv_heads * decoder.head_dim
-        capacity, dtype = encoder_capacity(config, max_tokens), cache_dtype(config, max_tokens)
-        self._encoder_caches = [
-            KVCache.allocate(ops, capacity, encoder_width, dtype, f"encoder {i}") for i in range(encoder.n_layers)
-        ]
-        self._decoder_caches = [
-            KVCache.allocate(ops, decoder.window, decoder_width, dtype, f"decoder {i}") for i in range(decoder.n_layers)
-        ]
-        self._encoder_rope = RopeTable(ops, encoder.head_dim, max_rows)
-        self._decoder_rope = RopeTable(ops, decoder.head_dim, max_tokens)
-        self._encoder_position = ops.zeros((1,), "uint32", "encoder position")
-        self._state = ops.zeros((len(DecoderState),), "uint32", "decoder state")
-        self._mel = ops.zeros((HISTORY_MEL_FRAMES + max_tokens * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), label="mel")
-        self._audio = ops.zeros((max_tokens, decoder.dim), label="audio embeddings")
-        self._choices = ops.zeros((max_tokens, 2 * N_CANDIDATES), "uint32", "choices")
-        self._delay = ops.zeros((1, decoder.dim), label="delay embedding")
-        self._ffn_norms = [ops.zeros((decoder.dim,), label=f"ffn norm {i}") for i in range(decoder.n_layers)]
         self._conditioned_delay = -1
         self._encode: dict[int, Any] = {}
         self._decode: Any = None
         self._condition: Any = None
         self._stem: dict[int, Any] = {}  # recorded only for probing
+        with self.memory.or_nothing():
+            self._allocate(self.memory)
+
+    def _allocate(self, memory: Allocation) -> None:
+        encoder, decoder = self._config.encoder, self._config.decoder
+        max_tokens = self.chunk_tokens[0]
+        max_rows = max_tokens * GROUP
+        encoder_width = encoder.n_heads * encoder.head_dim
+        decoder_width = decoder.n_kv_heads * decoder.head_dim
+        capacity, dtype = encoder_capacity(self._config, max_tokens), cache_dtype(self._config, max_tokens)
+        self._encoder_caches = [
+            KVCache.allocate(memory, capacity, encoder_width, dtype, f"encoder {i}") for i in range(encoder.n_layers)
+        ]
+        self._decoder_caches = [
+            KVCache.allocate(memory, decoder.window, decoder_width, dtype, f"decoder {i}")
+            for i in range(decoder.n_layers)
+        ]
+        self._encoder_rope = RopeTable(memory, encoder.head_dim, max_rows)
+        self._decoder_rope = RopeTable(memory, decoder.head_dim, max_tokens)
+        self._encoder_position = memory.zeros((1,), "uint32", "encoder position")
+        self._state = memory.zeros((len(DecoderState),), "uint32", "decoder state")
+        self._mel = memory.zeros((HISTORY_MEL_FRAMES + max_tokens * MEL_FRAMES_PER_TOKEN, N_MEL_BINS), label="mel")
+        self._audio = memory.zeros((max_tokens, decoder.dim), label="audio embeddings")
+        self._choices = memory.zeros((max_tokens, 2 * N_CANDIDATES), "uint32", "choices")
+        self._delay = memory.zeros((1, decoder.dim), label="delay embedding")
+        self._ffn_norms = [memory.zeros((decoder.dim,), label=f"ffn norm {i}") for i in range(decoder.n_layers)]
 
     async def record(self, progress: Progress | None = None) -> None:
         """Record every program, which compiles its kernels; progress: programs done, and in total."""
@@ -92,7 +82,7 @@ class Stream:
         builds |= {"decode": self._decoder_program, "condition": self._condition_program}
         programs = {}
         for label, build in builds.items():
-            programs[label] = await self._ops.program(build, label)
+            programs[label] = self.memory.keep(await self._ops.program(build, label))
             await self._ops.settle()
             if progress:
                 await progress(len(programs), len(builds))
@@ -112,8 +102,7 @@ class Stream:
     # -- position -------------------------------------------------------------------------------
     def start(self, streaming: StreamingConfig) -> None:
         """Begin at position 0 with the prompt of this delay; cached keys before it are never looked at."""
-        if self.prefix and not self.prefix.checkpoint.copies:
-            self.prefix = None
+        self.prefix = None
         self._condition_on(streaming.delay_tokens)
         self._set_position(0, 0, streaming)
 
@@ -126,37 +115,47 @@ class Stream:
         if not (self.keeps_encoder_rows(checkpoint) and self.keeps_decoder_rows(checkpoint)):
             raise RuntimeError(f"position {checkpoint.position} was overwritten; go there by Voxtral.prefix")
         self._condition_on(streaming.delay_tokens)
-        for (copy, n_rows), cache in zip(checkpoint.copies, self._caches if checkpoint.copies else [], strict=True):
-            self._ops.copy_rows(copy.kv, cache.kv, n_rows)
+        if checkpoint.copies:
+            self.prefix = None
+            for (copy, n_rows), cache in zip(checkpoint.copies.rings, self._caches, strict=True):
+                self._ops.copy_rows(copy.kv, cache.kv, n_rows)
         self._set_position(checkpoint.position, checkpoint.last_token, streaming)
 
-    def checkpoint(self, last_token: int) -> Checkpoint:
-        """The present position, to which `resume` leads back; `last_token` is the one generated last."""
+    async def checkpoint(self, last_token: int) -> Checkpoint:
+        """The present position, to which `resume` leads back; `last_token` is the one generated last.
+
+        With copies of what the rings hold, where these are small and the device has room for them.
+        """
         used = [(cache, min(self.position * GROUP, cache.capacity)) for cache in self._encoder_caches]
         used += [(cache, min(self.position, cache.capacity)) for cache in self._decoder_caches]
-        copies = []
-        if sum(n_rows * cache.row_bytes for cache, n_rows in used) <= LARGEST_COPY_BYTES:
-            for cache, n_rows in used:
-                copy = KVCache.allocate(self._ops, n_rows, cache.width, cache.dtype, "checkpoint")
-                self._ops.copy_rows(cache.kv, copy.kv, n_rows)
-                copies.append((copy, n_rows))
-        return Checkpoint(self.position, last_token, tuple(copies))
+        n_bytes = sum(n_rows * cache.row_bytes for cache, n_rows in used)
+        copies = None
+        if n_bytes <= LARGEST_COPY_BYTES:
+            with suppress(MemoryRefusedError):
+                copies = Copies(*await self._copied(used), n_bytes)
+        return Checkpoint(self.position, last_token, copies)
 
-    def remember(self, prefix: Prefix) -> None:
-        """Keep a prefix computed here, instead of the one before."""
-        if self.prefix and self.prefix is not prefix:
-            self._ops.free([copy.kv for copy, _ in self.prefix.checkpoint.copies])
-        self.prefix = prefix
+    async def _copied(self, used: list[tuple[KVCache, int]]) -> tuple[list[tuple[KVCache, int]], Allocation]:
+        memory = Allocation(self._ops)
+        with memory.or_nothing():
+            rings = [
+                (KVCache.allocate(memory, n_rows, cache.width, cache.dtype, "checkpoint"), n_rows)
+                for cache, n_rows in used
+            ]
+            await self._ops.settle()
+            for (copy, n_rows), (cache, _) in zip(rings, used, strict=True):
+                self._ops.copy_rows(cache.kv, copy.kv, n_rows)
+        return rings, memory
 
     def keeps_encoder_rows(self, checkpoint: Checkpoint) -> bool:
         """Whether every row that encoder positions behind the checkpoint look at is still there."""
         oldest = max(0, checkpoint.position * GROUP - self._config.encoder.window + 1)
-        return bool(checkpoint.copies) or self.position * GROUP <= oldest + self._encoder_caches[0].capacity
+        return checkpoint.copies is not None or self.position * GROUP <= oldest + self._encoder_caches[0].capacity
 
     def keeps_decoder_rows(self, checkpoint: Checkpoint) -> bool:
         """The same of the decoder."""
         oldest = max(0, checkpoint.position - self._config.decoder.window + 1)
-        return bool(checkpoint.copies) or self.position <= oldest + self._decoder_caches[0].capacity
+        return checkpoint.copies is not None or self.position <= oldest + self._decoder_caches[0].capacity
 
     @property
     def _caches(self) -> list[KVCache]:
@@ -194,7 +193,8 @@ class Stream:
         """Like `advance`, reporting conv2, enc_out, audio_embeds and, if it decodes, each position's logits."""
         n_tokens = self._take(mel)
         if n_tokens not in self._stem:
-            self._stem[n_tokens] = await self._ops.program(lambda: self._stem_program(n_tokens), f"stem {n_tokens}")
+            program = await self._ops.program(lambda: self._stem_program(n_tokens), f"stem {n_tokens}")
+            self._stem[n_tokens] = self.memory.keep(program)
         for program, name in ((self._stem[n_tokens], "conv2"), (self._encode[n_tokens], "enc_out")):
             self._ops.submit([program])
             probe(name, await self._ops.read(self._ops.outputs(program)))

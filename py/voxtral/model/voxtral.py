@@ -1,9 +1,9 @@
 """The loaded network: weights on a device, and streams that listen with them.
 
 The silent prefix — the positions of left padding that no real sample can touch — is the same for every session of
-one delay and padding. A stream computes it once, and later sessions start right behind it. Small networks keep a copy
-of its keys and values. Large ones do not have the room: there they stay in the rings until a long session takes the
-encoder's slots, and only that half is computed again.
+one delay and padding. It is computed once, and later sessions start right behind it. Small networks keep copies of its
+keys and values, from which any stream starts. Large ones do not have the room: there they stay in the rings of the
+stream that computed them until a long session takes the encoder's slots, and only that half is computed again.
 """
 
 import asyncio
@@ -19,9 +19,12 @@ from voxtral.mel import log_mel
 from voxtral.model.layers import AnyOps
 from voxtral.model.loader import ModelWeights, Progress, load_weights, read_header
 from voxtral.model.memory import MemoryNeed
-from voxtral.model.stream import HISTORY_MEL_FRAMES, Prefix, Stream, cache_dtype
+from voxtral.model.prefix import Prefix, Prefixes, key_of
+from voxtral.model.stream import HISTORY_MEL_FRAMES, Stream, cache_dtype
+from voxtral.quant import GgmlType
 from voxtral.readings import Choice
 from voxtral.shards import ShardedCursor
+from voxtral.weights import matrix_types
 
 
 class Voxtral:
@@ -37,6 +40,7 @@ class Voxtral:
         self._index = index
         self.n_parameters = sum(math.prod(info.shape) for info in index.tensors.values())
         self.weights = weights
+        self.prefixes = Prefixes()
         self._idle: list[Stream] = []
         self._remembering: dict[int, Voxtral] = {}  # by how many tokens
 
@@ -47,15 +51,21 @@ class Voxtral:
         Raises ModelFileError, DeviceError.
         """
         index, config = await read_header(source)
-        with MemoryNeed.of(config, ops.chunk_tokens[0]).explaining():
+        with MemoryNeed.of(index, config, ops.chunk_tokens[0]).explaining():
             try:
                 async with asyncio.TaskGroup() as tasks:
                     weights = tasks.create_task(load_weights(ops, source, index, config, progress))
-                    replaced = tasks.create_task(ops.self_check(config, cache_dtype(config, ops.chunk_tokens[0])))
+                    dtype = cache_dtype(config, ops.chunk_tokens[0])
+                    replaced = tasks.create_task(ops.self_check(config, matrix_types(index, config), dtype))
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
             ops.end_of_filling()
         return cls(ops, config, weights.result(), index, replaced.result())
+
+    @property
+    def matrix_types(self) -> list[GgmlType]:
+        """The types that its matrices are of, each once."""
+        return matrix_types(self._index, self.config)
 
     def remembering(self, n_tokens: int) -> "Voxtral":
         """The same network, on the same weights, whose streams look back on n_tokens at most, and take less memory."""
@@ -72,15 +82,16 @@ class Voxtral:
         """
         if self._idle:
             return self._idle.pop()
-        need = MemoryNeed.of(self.config, self.ops.chunk_tokens[0])
+        need = MemoryNeed.of(self._index, self.config, self.ops.chunk_tokens[0])
         with need.explaining():
             if on_memory:
                 await on_memory(need.vectors, need.vectors + need.caches)
             stream = Stream(self.ops, self.config, self.weights)
-            await self.ops.settle()
-            if on_memory:
-                await on_memory(need.vectors + need.caches, need.vectors + need.caches)
-            await stream.record(on_programs)
+            with stream.memory.or_nothing():
+                await self.ops.settle()
+                if on_memory:
+                    await on_memory(need.vectors + need.caches, need.vectors + need.caches)
+                await stream.record(on_programs)
         return stream
 
     def give_back(self, stream: Stream) -> None:
@@ -100,16 +111,20 @@ class Voxtral:
         """Bring `stream` behind the silent prefix of this delay and padding; computes what is not there any more."""
         async for _ in self.approach(stream, streaming):
             await asyncio.sleep(0)  # a CPU takes seconds for it all, and others have their turn meanwhile
-        assert stream.prefix is not None
-        return stream.prefix
+        prefix = self.prefixes.find(key_of(streaming)) or stream.prefix
+        assert prefix
+        return prefix
 
     async def approach(
         self, stream: Stream, streaming: StreamingConfig, n_tokens: int | None = None
     ) -> AsyncIterator[None]:
         """`prefix` in steps of up to n_tokens of silence, None: as many as the device takes; may be left halfway."""
-        key = (streaming.delay_tokens, streaming.left_pad_tokens)
+        key = key_of(streaming)
+        if kept := self.prefixes.find(key):
+            stream.resume(kept.checkpoint, streaming)
+            return
         known = stream.prefix
-        if known and (known.delay_tokens, known.left_pad_tokens) == key and stream.keeps_decoder_rows(known.checkpoint):
+        if known and known.key == key and stream.keeps_decoder_rows(known.checkpoint):
             if not stream.keeps_encoder_rows(known.checkpoint):
                 stream.restart_encoder(streaming)
                 stream.prefix = None  # until its rows are there again
@@ -123,7 +138,14 @@ class Voxtral:
         async for said in self._hear_silence(stream, streaming, n_tokens):
             choices += said
             yield
-        stream.remember(Prefix(*key, stream.checkpoint(choices[-1][0].token), choices))
+            if kept := self.prefixes.find(key):  # another session was there first
+                stream.resume(kept.checkpoint, streaming)
+                return
+        prefix = Prefix(key, await stream.checkpoint(choices[-1][0].token), choices)
+        if prefix.checkpoint.copies:
+            self.prefixes.keep(prefix, prefix.checkpoint.copies)
+        else:
+            stream.prefix = prefix
 
     async def _hear_silence(
         self, stream: Stream, streaming: StreamingConfig, limit: int | None, decode: bool = True

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from voxtral.config import ModelConfig
+    from voxtral.quant import GgmlType
     from voxtral.shards import Piece
 
 FILL_BYTES = 16 << 20  # most that `fill` takes
@@ -35,7 +36,7 @@ N_CANDIDATES = 4  # tokens that a step tells about
 NO_TOKEN = 0xFFFF_FFFF
 
 T = TypeVar("T")  # tensor
-W = TypeVar("W")  # quantised matrix
+W = TypeVar("W")  # matrix of weights
 P = TypeVar("P")  # program
 
 
@@ -49,9 +50,14 @@ class DecoderState(IntEnum):
 
 
 class Fill(NamedTuple, Generic[W]):
-    """GGML Q4_0 blocks that lie among other bytes, and where in a matrix they belong."""
+    """GGML blocks that lie among other bytes, and where in a matrix of their type they belong.
+
+    Of F32, F16 and BF16 each weight is a block. There the bytes of a fill, which are copied as they are, begin and end
+    at multiples of 4, here and in the matrix.
+    """
 
     matrix: W
+    kind: "GgmlType"
     first_block: int
     n_blocks: int
     offset: int  # of the first one among those bytes; even
@@ -72,8 +78,11 @@ class Ops(Protocol, Generic[T, W, P]):
     def tensor(self, array: "NDArray[Any]", label: str = "") -> T:
         """A persistent tensor with these values (float32 or uint32)."""
 
-    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> W:
-        """Room for a Q4_0 weight matrix [n_rows, n_cols]; `fill` brings its blocks of 32 weights."""
+    def matrix(self, n_rows: int, n_cols: int, kind: "GgmlType", label: str = "") -> W:
+        """Room for a weight matrix [n_rows, n_cols] of Q4_0, F16, BF16 or F32; `fill` brings its blocks.
+
+        n_cols is a multiple of 32.
+        """
 
     async def fill(self, fills: "Sequence[Fill[W]]", pieces: "Sequence[Piece]") -> None:
         """Store blocks of any number of matrices, each block once.
@@ -109,13 +118,14 @@ class Ops(Protocol, Generic[T, W, P]):
     def submit(self, programs: Sequence[P]) -> None:
         """Run programs in order; returns before the GPU is done."""
 
-    def free(self, things: "Sequence[T | W]") -> None:
-        """Give the memory of persistent tensors and of matrices back."""
+    def free(self, things: "Sequence[T | W | P]") -> None:
+        """Give the memory of persistent tensors, of matrices, and of programs back; scratch stays for others."""
 
-    async def self_check(self, config: "ModelConfig", cache_dtype: str) -> list[str]:
+    async def self_check(self, config: "ModelConfig", kinds: "Sequence[GgmlType]", cache_dtype: str) -> list[str]:
         """Before anything is recorded: see that a model of this shape is computed rightly, and replace what is not.
 
-        cache_dtype: of its rings. Returns a sentence for each replacement. Raises DeviceError where there is none.
+        kinds: of its matrices; cache_dtype: of its rings. Returns a sentence for each replacement. Raises DeviceError
+        where there is none.
         """
 
     # -- mathematics (inside a program) -----------------------------------------------------------

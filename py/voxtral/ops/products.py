@@ -1,12 +1,14 @@
-"""Products with Q4_0 matrices on a GPU: which kernel serves how many rows, with what tuning and on what grid.
+"""Products with matrices on a GPU: which kernel serves how many rows, with what tuning and on what grid.
 
 `form_of` names the form, `launches` plans what each part of the matrix needs. Rules are fixed and were measured on an
 H200 (SPEED.md); nothing here changes a result beyond rounding.
 
-    row        one row: two quads of the matrix a workgroup                     matvec_q4_0 (and qkv_q4_0)
-    few_rows   2 to some 16: four rows by a quad a workgroup                    few_rows_q4_0
-    many_rows  tiles of 64 outputs; K is split where these are too few          gemm_q4_0, then sum_splits
-    plain      any number, each output by one invocation, without barriers      matmul_q4_0
+    row        one row: two quads of the matrix a workgroup                     matvec (and qkv)
+    few_rows   2 to some 16: four rows by a quad a workgroup                    few_rows
+    many_rows  tiles of 64 outputs; K is split where these are too few          gemm, then sum_splits
+    plain      any number, each output by one invocation, without barriers      matmul
+
+Of each kernel there is one for every type of weights. Tuning that depends on the type is in TUNING.
 """
 
 import math
@@ -16,17 +18,38 @@ from typing import NamedTuple
 
 from voxtral.config import RMS_NORM_EPS
 from voxtral.gpu.commands import Grid, fold_grid
+from voxtral.gpu.shader_library import kernel_for
 from voxtral.gpu.tensor import Matrix, MatrixPart, Tensor
+from voxtral.quant import GgmlType
 
-QUAD = 4  # rows of the matrix that lie interleaved; rows of x, too, are mostly taken four at a time
-MATVEC_OUTPUTS = 8  # of a workgroup of matvec_q4_0 and qkv_q4_0
-GEMM_TILE = 64  # outputs, and mostly rows, of a workgroup of gemm_q4_0
-BUSY = 98_304  # invocations of a product's dispatch, about; fewer leave a wide GPU waiting for memory
+QUAD = 4  # rows of the matrix that are taken at once; rows of x, too, are mostly taken four at a time
+MATVEC_OUTPUTS = 8  # of a workgroup of matvec and qkv
+GEMM_TILE = 64  # outputs, and mostly rows, of a workgroup of gemm
 SMALLEST_TEAM, LARGEST_TEAM = 64, 256  # invocations of a workgroup that add up vec4s in at most 16 KiB
 MANY_TILES = 256  # workgroups that keep a wide GPU busy
 MOST_SPLITS = 8
 FEWEST_BLOCKS = 16  # of K in a split
 ELEMENT_WG = 64
+
+
+class Tuning(NamedTuple):
+    """What suits weights of one type.
+
+    busy: invocations of a product's dispatch, about; fewer leave a wide GPU waiting for memory. steps: words of each
+    row that an invocation of matvec and qkv fetches at once, 1 or 2; a word of all eight rows takes two loads of 16
+    bytes in Q4_0, eight in F16 and BF16, 16 in F32.
+    """
+
+    busy: int
+    steps: int
+
+
+TUNING = {
+    GgmlType.Q4_0: Tuning(busy=98_304, steps=2),
+    GgmlType.F16: Tuning(busy=98_304, steps=1),
+    GgmlType.BF16: Tuning(busy=98_304, steps=1),
+    GgmlType.F32: Tuning(busy=98_304, steps=1),
+}
 
 Scratch = Callable[[tuple[int, ...], str], Tensor]
 
@@ -84,37 +107,46 @@ def launches(
             yield _plain(product, part, absent, plain_wg)
 
 
-def team_shape(n_workgroups: int, n_words: int, n_slots: int) -> dict[str, float]:
+def team_shape(n_workgroups: int, weight: Matrix, n_slots: int) -> dict[str, float]:
     """Overrides of a product by teams that add up n_slots vec4s: where there are few, each gets more hands."""
-    wanted = min(math.ceil(BUSY / n_workgroups), n_words)  # no more hands than words
+    wanted = min(math.ceil(TUNING[weight.kind].busy / n_workgroups), weight.n_words)  # no more hands than words
     largest = LARGEST_TEAM if n_slots <= 4 else LARGEST_TEAM // 2 if n_slots <= 8 else LARGEST_TEAM // 4
     wg = min(largest, max(SMALLEST_TEAM, 1 << (wanted - 1).bit_length()))
-    return {"WG": wg, "N_WORDS": n_words, "TEAM_SLOTS": n_slots}
+    return {"WG": wg, "N_WORDS": weight.n_words, "TEAM_SLOTS": n_slots}
+
+
+def row_shape(n_outputs: int, weight: Matrix, has_norm: bool) -> dict[str, float]:
+    """Overrides of a product of one row, shaders/common/row_products.wgsl, that has so many outputs."""
+    shape = team_shape(math.ceil(n_outputs / MATVEC_OUTPUTS), weight, 2 + has_norm)
+    return shape | {"STEPS": TUNING[weight.kind].steps} | _norm(has_norm)
+
+
+def _norm(has_norm: bool) -> dict[str, float]:
+    return {"HAS_NORM": True, "EPS": RMS_NORM_EPS} if has_norm else {}
 
 
 def _by_teams(product: Product, part: MatrixPart, tuned_for: int, absent: Tensor, is_row: bool) -> Launch:
     n_rows, n_columns = product.x.shape[0], product.y.shape[1]
+    weight, has_norm = product.weight, product.norm is not None
     if is_row:
-        kernel, n_slots = "matvec_q4_0", 2
+        kernel = "matvec"
         params: tuple[int, ...] = (part.n_rows, part.first_row, n_columns)
         grid = fold_grid(math.ceil(part.n_rows / MATVEC_OUTPUTS))
-        n_workgroups = math.ceil(tuned_for / MATVEC_OUTPUTS)
+        shape = row_shape(tuned_for, weight, has_norm)
     else:
-        kernel, n_slots = "few_rows_q4_0", 4
+        kernel, n_slots = "few_rows", 4
         params = (part.n_rows, part.first_row, n_rows, n_columns)
         grid = fold_grid(math.ceil(part.n_rows / QUAD), math.ceil(n_rows / QUAD))
         if product.is_gated:
             n_slots, grid = 8, fold_grid(math.ceil(n_columns / QUAD), grid[2])
         n_workgroups = math.ceil(tuned_for / n_slots) * grid[2]
-    shape = team_shape(n_workgroups, product.weight.n_words, n_slots + (product.norm is not None))
-    if product.norm is not None:
-        shape |= {"HAS_NORM": True, "EPS": RMS_NORM_EPS}
+        shape = team_shape(n_workgroups, weight, n_slots + has_norm) | _norm(has_norm)
     if product.is_gated:
         shape |= {"IS_GATED": True, "UP_QUAD": n_columns // QUAD}
     arguments = (
-        product.x, product.norm or absent, part.nibbles, part.scales, product.bias or absent, product.y,
+        product.x, product.norm or absent, part.weights, part.scales or absent, product.bias or absent, product.y,
     )  # fmt: skip
-    return Launch(kernel, arguments, params, grid, shape | product.epilogue)
+    return Launch(kernel_for(kernel, weight.kind), arguments, params, grid, shape | product.epilogue)
 
 
 def _by_tiles(product: Product, part: MatrixPart, tuned_for: int, absent: Tensor, scratch: Scratch) -> Iterator[Launch]:
@@ -126,8 +158,9 @@ def _by_tiles(product: Product, part: MatrixPart, tuned_for: int, absent: Tensor
     params = (part.n_rows, part.first_row, n_rows, n_columns, n_blocks)
     grid = fold_grid(math.ceil(part.n_rows / GEMM_TILE), math.ceil(n_rows / tile_rows) * n_splits)
     sums = product.y if n_splits == 1 else scratch((n_splits, n_rows, n_columns), "split sums")
-    arguments = (product.x, part.nibbles, part.scales, product.bias or absent, sums)
-    yield Launch("gemm_q4_0", arguments, params, grid, shape | (product.epilogue if n_splits == 1 else {}))
+    arguments = (product.x, part.weights, part.scales or absent, product.bias or absent, sums)
+    kernel = kernel_for("gemm", product.weight.kind)
+    yield Launch(kernel, arguments, params, grid, shape | (product.epilogue if n_splits == 1 else {}))
     if n_splits > 1:
         n_sums = n_rows * part.n_rows
         yield Launch(
@@ -150,5 +183,6 @@ def _plain(product: Product, part: MatrixPart, absent: Tensor, wg: int) -> Launc
     rows = 1 if n_rows == 1 else QUAD
     params = (part.n_rows, part.first_row, n_rows, n_columns, product.weight.n_blocks)
     grid = fold_grid(math.ceil(part.n_rows / (QUAD * wg)), math.ceil(n_rows / rows))
-    arguments = (product.x, part.nibbles, part.scales, product.bias or absent, product.y)
-    return Launch("matmul_q4_0", arguments, params, grid, {"WG": wg, "ROWS": rows, **product.epilogue})
+    arguments = (product.x, part.weights, part.scales or absent, product.bias or absent, product.y)
+    kernel = kernel_for("matmul", product.weight.kind)
+    return Launch(kernel, arguments, params, grid, {"WG": wg, "ROWS": rows, **product.epilogue})

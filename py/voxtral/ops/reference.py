@@ -1,7 +1,7 @@
 """The operations in numpy: the executable specification of every kernel, and the CPU fallback.
 
-Tensors are plain arrays. A weight matrix is expanded to float32 once, when it is loaded: this backend
-is for networks small enough to afford that, and a CPU gains nothing from 4-bit weights.
+Tensors are plain arrays. A weight matrix of any type is expanded to float32 once, when it is loaded: this backend
+is for networks small enough to afford that, and a CPU gains nothing from weights of fewer bits.
 Contracts are those of `ops.base.Ops`; comments here say only what numpy adds.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from voxtral.config import BOS_TOKEN, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
 from voxtral.ops.base import N_CANDIDATES, NO_TOKEN, DecoderState, Fill
-from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType, dequantise
+from voxtral.quant import GgmlType, dequantise
 from voxtral.shards import Piece, cut_out
 
 Tensor = NDArray[Any]
@@ -46,14 +46,14 @@ class ReferenceOps:
     def tensor(self, array: Tensor, label: str = "") -> Tensor:  # noqa: ARG002
         return np.array(array, order="C")
 
-    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Floats:  # noqa: ARG002
+    def matrix(self, n_rows: int, n_cols: int, kind: GgmlType, label: str = "") -> Floats:  # noqa: ARG002
         return np.zeros((n_rows, n_cols), np.float32)
 
     async def fill(self, fills: Sequence[Fill[Floats]], pieces: Sequence[Piece]) -> None:
-        for matrix, first_block, n_blocks, offset in fills:
-            first, n_weights = first_block * WEIGHTS_PER_BLOCK, n_blocks * WEIGHTS_PER_BLOCK
-            raw = cut_out(pieces, offset, GgmlType.Q4_0.n_bytes(n_weights))
-            matrix.reshape(-1)[first : first + n_weights] = dequantise(raw, GgmlType.Q4_0, n_weights)
+        for matrix, kind, first_block, n_blocks, offset in fills:
+            first, n_weights = first_block * kind.block_weights, n_blocks * kind.block_weights
+            raw = cut_out(pieces, offset, kind.n_bytes(n_weights))
+            matrix.reshape(-1)[first : first + n_weights] = dequantise(raw, kind, n_weights)
 
     def end_of_filling(self) -> None:
         """Nothing to do: filling keeps nothing."""
@@ -84,10 +84,10 @@ class ReferenceOps:
     async def settle(self) -> None:
         """Nothing to wait for: numpy refuses at once."""
 
-    def free(self, things: Sequence[Tensor]) -> None:
+    def free(self, things: Sequence[Tensor | Program]) -> None:
         """Nothing to do: arrays go when the last reference goes."""
 
-    async def self_check(self, config: ModelConfig, cache_dtype: str) -> list[str]:  # noqa: ARG002
+    async def self_check(self, config: ModelConfig, kinds: Sequence[GgmlType], cache_dtype: str) -> list[str]:  # noqa: ARG002
         """Nothing to do: this is what others are compared with."""
         return []
 

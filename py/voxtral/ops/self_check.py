@@ -7,7 +7,7 @@ plain kernel; each replacement is one sentence in the result.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from voxtral.errors import DeviceError
 from voxtral.gpu.device import Device
 from voxtral.ops.base import N_CANDIDATES, DecoderState, Fill, Ops
 from voxtral.ops.reference import ReferenceOps
-from voxtral.quant import WEIGHTS_PER_BLOCK
+from voxtral.quant import GgmlType, quantise
 from voxtral.shards import Piece
 
 AnyOps = Ops[Any, Any, Any]
@@ -74,18 +74,23 @@ class Widths:
 
 @dataclass(frozen=True)
 class Check:
-    """One operation. form: of `webgpu.FORMS`, or "" where there is only one kernel."""
+    """One operation. form: of `webgpu.FORMS`, or "" where there is only one kernel; kind: of its matrices, if any."""
 
     name: str
     form: str
     run: "Callable[[_Bench], Awaitable[Results]]"
+    kind: GgmlType = GgmlType.F32
 
 
 class _Bench:
-    """The same random numbers for either backend; `free` gives back what was made of them. gpu: ops, if it is one."""
+    """The same random numbers for either backend; `free` gives back what was made of them.
 
-    def __init__(self, ops: AnyOps, gpu: "GpuOps | None" = None) -> None:
+    kind: of its matrices; gpu: ops, if it is one.
+    """
+
+    def __init__(self, ops: AnyOps, kind: GgmlType, gpu: "GpuOps | None" = None) -> None:
         self.ops = ops
+        self._kind = kind
         self._gpu = gpu
         self._rng = np.random.default_rng(7)
         self._made: list[Any] = []
@@ -104,12 +109,11 @@ class _Bench:
         return tensor
 
     async def matrix(self, n_rows: int, n_cols: int) -> Any:
-        n_blocks = n_rows * n_cols // WEIGHTS_PER_BLOCK
-        blocks = self._rng.integers(0, 256, (n_blocks + n_blocks % 2, 18), dtype=np.uint8)
-        scales = self._rng.uniform(0.1, 0.3, len(blocks)) / np.sqrt(n_cols)
-        blocks[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
-        matrix = self.keep(self.ops.matrix(n_rows, n_cols, "check"))
-        await self.ops.fill([Fill(matrix, 0, n_blocks, 0)], [Piece(blocks.nbytes, blocks.tobytes())])
+        raw = quantise(self.array(n_rows, n_cols) / np.float32(np.sqrt(n_cols)), self._kind)
+        n_blocks = len(raw) // self._kind.block_bytes
+        raw += bytes(-len(raw) % 4)
+        matrix = self.keep(self.ops.matrix(n_rows, n_cols, self._kind, "check"))
+        await self.ops.fill([Fill(matrix, self._kind, 0, n_blocks, 0)], [Piece(len(raw), raw)])
         return matrix
 
     async def result(self, build: Callable[[], Any], tuned_for: int = 0) -> NDArray[Any]:
@@ -119,20 +123,19 @@ class _Bench:
         program = await self.ops.program(build, "check")
         self.ops.submit([program])
         found: NDArray[Any] = await self.ops.read(self.ops.outputs(program))
-        if self._gpu:
-            self._gpu.device.destroy_buffer(program.params)
+        self.ops.free([program])
         return found
 
     def free(self) -> None:
         self.ops.free(self._made)
 
 
-async def self_check(ops: "GpuOps", config: ModelConfig, cache_dtype: str) -> list[str]:
+async def self_check(ops: "GpuOps", config: ModelConfig, kinds: Sequence[GgmlType], cache_dtype: str) -> list[str]:
     """Check all forms, and replace those that fail. Returns what was replaced, a sentence each.
 
-    Raises DeviceError when even a plain kernel computes nonsense.
+    kinds: of the model's matrices. Raises DeviceError when even a plain kernel computes nonsense.
     """
-    checks = _checks(config, cache_dtype)
+    checks = list(_checks(config, kinds, cache_dtype))
     try:
         # All at once, so that their kernels are compiled side by side; one that fails waits for the others to clear up.
         results = await asyncio.gather(*(_error_of(check, ops) for check in checks), return_exceptions=True)
@@ -143,7 +146,7 @@ async def self_check(ops: "GpuOps", config: ModelConfig, cache_dtype: str) -> li
             raise error
         if error > LARGEST_ERROR:
             sentence = _replace(check, ops, error)
-            return [sentence, *await self_check(ops, config, cache_dtype)]
+            return [sentence, *await self_check(ops, config, kinds, cache_dtype)]
     return []
 
 
@@ -163,19 +166,19 @@ def _replace(check: Check, ops: "GpuOps", error: float) -> str:
 
 async def _error_of(check: Check, ops: "GpuOps") -> float:
     """Of the worst value, as a fraction of the largest; infinite where one is not a number."""
-    bench = _Bench(ops, ops)
+    bench = _Bench(ops, check.kind, ops)
     try:
         found = await check.run(bench)
     finally:
         bench.free()
     worst = 0.0
-    for a, b in zip(found, await check.run(_Bench(ReferenceOps())), strict=True):
+    for a, b in zip(found, await check.run(_Bench(ReferenceOps(), check.kind)), strict=True):
         error = float(np.max(np.abs(a.astype(np.float64) - b)) / max(float(np.max(np.abs(b))), 1e-9))
         worst = max(worst, error if np.isfinite(error) else np.inf)
     return worst
 
 
-def _checks(config: ModelConfig, cache_dtype: str) -> list[Check]:
+def _checks(config: ModelConfig, kinds: Sequence[GgmlType], cache_dtype: str) -> Iterator[Check]:
     """Those that a model of this shape needs."""
     encoder, decoder = config.encoder, config.decoder
     keys = [min(half.window, MOST_KEYS) for half in (encoder, decoder)]
@@ -188,19 +191,21 @@ def _checks(config: ModelConfig, cache_dtype: str) -> list[Check]:
         Widths("decoder", 1, decoder.dim, decoder.ffn_dim, decoder.n_heads, decoder.n_kv_heads, decoder.head_dim,
                keys[1], decoder.vocab_size, cache_dtype)
     )  # fmt: skip
-    found = [
-        Check("convolutions", "conv", lambda bench: _convolutions(bench, encoder.dim)),
-        Check("the decoder's state", "", lambda bench: _state(bench, decoder.dim)),
-    ]
+    yield Check("convolutions", "conv", lambda bench: _convolutions(bench, encoder.dim))
     for half in halves:
-        rows = f"the {half.half}'s %s with {half.n_rows} row{'s' if half.n_rows > 1 else ''}"
-        form = FORM_OF_ROWS[half.n_rows]
-        found += [
-            Check(rows % "products", form, lambda bench, half=half: _products(bench, half)),  # type: ignore[misc]
-            Check(rows % "queries and keys", form, lambda bench, half=half: _qkv(bench, half)),  # type: ignore[misc]
-            Check(rows % "attention", "attention", lambda bench, half=half: _attention(bench, half)),  # type: ignore[misc]
-        ]
-    return found
+        name = f"the {half.half}'s attention with {_rows(half)}"
+        yield Check(name, "attention", lambda bench, half=half: _attention(bench, half))  # type: ignore[misc]
+    for kind in kinds:
+        name = f"the decoder's state with {kind.name} weights"
+        yield Check(name, "", lambda bench: _state(bench, decoder.dim), kind)
+        for half in halves:
+            form, whose, rows = FORM_OF_ROWS[half.n_rows], f"the {half.half}'s {kind.name}", _rows(half)
+            yield Check(f"{whose} products with {rows}", form, lambda bench, half=half: _products(bench, half), kind)  # type: ignore[misc]
+            yield Check(f"{whose} queries and keys with {rows}", form, lambda bench, half=half: _qkv(bench, half), kind)  # type: ignore[misc]
+
+
+def _rows(half: Widths) -> str:
+    return "1 row" if half.n_rows == 1 else f"{half.n_rows} rows"
 
 
 async def _convolutions(bench: _Bench, dim: int) -> Results:

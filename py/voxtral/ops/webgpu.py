@@ -1,7 +1,7 @@
 """The operations as WGSL kernels: each method checks shapes, chooses kernel and grid, and records one launch
 (one per part where a matrix had to be split to fit a binding).
 
-Contracts are those of `ops.base.Ops`. Works over any `gpu.device.Device`. Matrices must be Q4_0.
+Contracts are those of `ops.base.Ops`. Works over any `gpu.device.Device`. Memory of matrices: ops/matrices.py.
 """
 
 import math
@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from voxtral.config import BOS_TOKEN, MAX_HEAD_DIM, RMS_NORM_EPS, STREAMING_PAD_TOKEN, ModelConfig
 from voxtral.gpu.commands import Program, Recorder, ScratchPool, finish, fold_grid
 from voxtral.gpu.device import Device
-from voxtral.gpu.shader_library import ShaderLibrary, traits_of
-from voxtral.gpu.tensor import BYTES_PER_ELEMENT, Matrix, MatrixPart, Memory, Tensor
-from voxtral.ops.base import FILL_BYTES, N_CANDIDATES, Fill
-from voxtral.ops.products import ELEMENT_WG, MATVEC_OUTPUTS, Product, form_of, launches, team_shape
+from voxtral.gpu.shader_library import ShaderLibrary, kernel_for, traits_of
+from voxtral.gpu.tensor import Matrix, Tensor
+from voxtral.ops.base import N_CANDIDATES, Fill
+from voxtral.ops.matrices import MatrixMemory, new_tensor
+from voxtral.ops.products import ELEMENT_WG, MATVEC_OUTPUTS, Product, form_of, launches, row_shape
 from voxtral.ops.self_check import self_check
-from voxtral.quant import WEIGHTS_PER_BLOCK, GgmlType
+from voxtral.quant import GgmlType
 from voxtral.shards import Piece
 
-BLOCK_BYTES = GgmlType.Q4_0.block_bytes  # as stored in the file
-NIBBLE_BYTES = 16  # of a block, on the GPU
 PROGRAMS_PER_SUBMIT = 8  # the GPU works on the first while the browser still records the rest
-MAX_BYTES_UNDER_WAY = 64 << 20  # written but perhaps not yet on the GPU
 
 # What has a kernel for teams and a plain one: products of one row, of few and of many, attention, the convolutions.
 FORMS = ("row", "few_rows", "many_rows", "attention", "conv")
@@ -60,7 +58,6 @@ class WebGpuOps:
         self.device = device
         serial = device.info.is_software if serial is None else serial
         self.plain = set(FORMS) if serial else set()
-        self._max_binding_bytes = max_binding_bytes or device.limits.max_storage_buffer_binding_size
         self._wg = SERIAL_WG if serial else ELEMENT_WG
         # A CPU gains nothing from larger chunks, and loses what they compute beyond the end.
         self.chunk_tokens: tuple[int, ...] = (1,) if serial else (64, 16, 4, 1)
@@ -68,8 +65,7 @@ class WebGpuOps:
         self.tuned_for = 0  # outputs that products are to be tuned for, if not their own
         self._pool = ScratchPool(device)
         self._recorder: Recorder | None = None
-        self._staging: Tensor | None = None
-        self._n_bytes_under_way = 0
+        self._matrices = MatrixMemory(device, self._pool, max_binding_bytes)
         self._absent = self.zeros((4,), label="absent argument")
 
     def use_traits(self, traits: frozenset[str]) -> None:
@@ -77,54 +73,27 @@ class WebGpuOps:
         self.traits = traits
         self._library = ShaderLibrary(self.device, traits)
 
-    async def self_check(self, config: ModelConfig, cache_dtype: str) -> list[str]:
-        return await self_check(self, config, cache_dtype)
+    async def self_check(self, config: ModelConfig, kinds: Sequence[GgmlType], cache_dtype: str) -> list[str]:
+        return await self_check(self, config, kinds, cache_dtype)
 
     # -- memory ---------------------------------------------------------------------------------
     def zeros(self, shape: tuple[int, ...], dtype: str = "float32", label: str = "") -> Tensor:
-        n_bytes = math.prod(shape) * BYTES_PER_ELEMENT[dtype]
-        return Tensor(Memory(n_bytes, label, self.device.create_buffer(n_bytes, label)), shape, dtype)
+        return new_tensor(self.device, shape, dtype, label)
 
     def tensor(self, array: NDArray[Any], label: str = "") -> Tensor:
         result = self.zeros(array.shape, array.dtype.name, label)
         self.write(result, array)
         return result
 
-    def matrix(self, n_rows: int, n_cols: int, label: str = "") -> Matrix:
-        n_blocks = n_cols // WEIGHTS_PER_BLOCK
-        max_rows = self._max_binding_bytes // (n_blocks * NIBBLE_BYTES) & ~3  # whole quads
-        parts = []
-        for first_row in range(0, n_rows, max_rows):
-            n_part_rows = min(max_rows, n_rows - first_row)
-            n_quads = math.ceil(n_part_rows / 4)
-            nibbles = self.zeros((n_quads, 4 * n_blocks, 4), "uint32", f"{label} nibbles")
-            scales = self.zeros((n_quads, math.ceil(n_blocks / 2), 4), "uint32", f"{label} scales")
-            parts.append(MatrixPart(first_row, n_part_rows, nibbles, scales))
-        return Matrix((n_rows, n_cols), tuple(parts))
+    def matrix(self, n_rows: int, n_cols: int, kind: GgmlType, label: str = "") -> Matrix:
+        return self._matrices.make(n_rows, n_cols, kind, label)
 
     async def fill(self, fills: Sequence[Fill[Matrix]], pieces: Sequence[Piece]) -> None:
-        if self._staging is None:
-            self._staging = self.zeros((FILL_BYTES // 4,), "uint32", "blocks as in the file")
-        recorder = Recorder("repack")
-        for fill in fills:
-            _repack(recorder, self._staging, fill)
-        program = await finish(recorder, None, self.device, self._library, self._pool)
-        n_bytes = 0  # nothing is waited for from here on: two may fill at once, but there is one staging buffer
-        for piece in pieces:
-            self.device.write(self._staging.memory.buffer, n_bytes, piece.data)
-            n_bytes += piece.n_bytes
-        self.submit([program])
-        self.device.destroy_buffer(program.params)
-        self._n_bytes_under_way += n_bytes
-        if self._n_bytes_under_way >= MAX_BYTES_UNDER_WAY:
-            self._n_bytes_under_way = 0
-            await self.device.read(self._staging.memory.buffer, 0, 4)  # what is queued is held twice: let it drain
+        await self._matrices.fill(fills, pieces, self._library)
 
     def end_of_filling(self) -> None:
         """Give the loader's memory back."""
-        if self._staging is not None:
-            self.free([self._staging])
-            self._staging = None
+        self._matrices.end_of_filling()
 
     def write(self, tensor: Tensor, array: NDArray[Any], row: int = 0) -> None:
         data = np.ascontiguousarray(array, tensor.dtype)
@@ -140,8 +109,12 @@ class WebGpuOps:
     def view(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         return Tensor(tensor.memory, shape, tensor.dtype)
 
-    def free(self, things: Sequence[Tensor | Matrix]) -> None:
+    def free(self, things: Sequence[Tensor | Matrix | Program]) -> None:
         for thing in things:
+            if isinstance(thing, Program):
+                self._pool.unpin(thing.outputs)
+                self.device.destroy_buffer(thing.params)
+                continue
             for tensor in thing.tensors if isinstance(thing, Matrix) else [thing]:
                 self.device.destroy_buffer(tensor.memory.buffer)
 
@@ -270,16 +243,13 @@ class WebGpuOps:
         is_f16 = kv.dtype == "float16"
         if n_rows == 1 and "row" not in self.plain and bias is None and len(weight.parts) == 1:
             part = weight.parts[0]
-            tuned_for = math.ceil((self.tuned_for or part.n_rows) / MATVEC_OUTPUTS)
             self._record.dispatch(
-                "qkv_q4_0",
-                (x, norm, part.nibbles, part.scales, rope, position, q, kv),
+                kernel_for("qkv", weight.kind),
+                (x, norm, part.weights, part.scales or self._absent, rope, position, q, kv),
                 params,
                 fold_grid(math.ceil(part.n_rows / MATVEC_OUTPUTS)),
-                HAS_NORM=True,
-                EPS=RMS_NORM_EPS,
                 KV_F16=is_f16,
-                **team_shape(tuned_for, weight.n_words, 3),
+                **row_shape(self.tuned_for or part.n_rows, weight, has_norm=True),
             )
         else:
             qkv = self.norm_linear(x, norm, weight, bias)
@@ -339,8 +309,8 @@ class WebGpuOps:
         n_words = width // 8
         for part in table.parts:
             self._record.dispatch(
-                "embed_q4_0",
-                (part.nibbles, part.scales, audio, state, y),
+                kernel_for("embed", table.kind),
+                (part.weights, part.scales or self._absent, audio, state, y),
                 (part.first_row, part.n_rows, n_words),
                 fold_grid(math.ceil(n_words / self._wg)),
                 WG=self._wg,
@@ -364,20 +334,6 @@ class WebGpuOps:
         """A kernel with one invocation for each of n_total elements, its first parameter."""
         grid = fold_grid(math.ceil(n_total / self._wg))
         self._record.dispatch(kernel, arguments, (n_total, *params), grid, WG=self._wg)
-
-
-def _repack(recorder: Recorder, raw: Tensor, fill: Fill[Matrix]) -> None:
-    """Record that blocks go from `raw` to their places, in each part of the matrix that they reach."""
-    matrix, first_block, n_blocks, offset = fill
-    for part in matrix.parts:
-        part_start = part.first_row * matrix.n_blocks
-        start = max(first_block, part_start)
-        n = min(first_block + n_blocks, part_start + part.n_rows * matrix.n_blocks) - start
-        if n > 0:
-            source = (offset + (start - first_block) * BLOCK_BYTES) // 2
-            params = (n, source, start - part_start, matrix.n_blocks)
-            grid = fold_grid(math.ceil(n / ELEMENT_WG))
-            recorder.dispatch("repack_q4_0", (raw, part.nibbles, part.scales), params, grid, WG=ELEMENT_WG)
 
 
 def attention_splits(n_workgroups: int, window: int) -> int:
