@@ -35,13 +35,16 @@ from chromium import find_chromium
 with sync_playwright() as playwright:
     find_chromium(playwright)
 """
+# OpenGL is an adapter for wgpu, too, but has no subgroups, which tests compile kernels for.
 ASK_FOR_ADAPTER = """
-import asyncio
 import sys
 sys.path.insert(0, "py")
-from voxtral.gpu.native import open_native
-asyncio.run(open_native())
+from voxtral.gpu.native import list_adapters
+found = [f"{one.name} on {one.backend}" for one in list_adapters() if one.is_chosen]
+if not found or found[0].endswith("OpenGL"):
+    sys.exit(f"found {found[0] if found else 'none'}")
 """
+ASK_FOR_PORTAUDIO = "import sounddevice"
 FETCH = """
 import sys
 sys.path.insert(0, "py")
@@ -61,7 +64,15 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     # Small products on two busy cores: threads would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for step in (_install_packages, _install_driver, _install_chromium, _install_adapter, _fetch_runtime):
+    steps = (
+        _install_packages,
+        _install_driver,
+        _install_chromium,
+        _install_adapter,
+        _install_portaudio,
+        _fetch_runtime,
+    )
+    for step in steps:
         if sentence := step():
             print(sentence, file=sys.stderr)
             return 1
@@ -130,7 +141,16 @@ def _install_adapter() -> str | None:
     if _fails(ASK_FOR_ADAPTER):
         _apt_install("mesa-vulkan-drivers")
     if reason := _fails(ASK_FOR_ADAPTER):
-        return f"wgpu finds no GPU adapter ({reason}); install your distribution's package mesa-vulkan-drivers"
+        return f"wgpu finds no fit adapter ({reason}); install your distribution's package mesa-vulkan-drivers"
+    return None
+
+
+def _install_portaudio() -> str | None:
+    """What microphones are heard with; its wheels for Linux come without the library."""
+    if _fails(ASK_FOR_PORTAUDIO):
+        _apt_install("libportaudio2")
+    if reason := _fails(ASK_FOR_PORTAUDIO):
+        return f"sounddevice does not load ({reason}); install your distribution's package libportaudio2"
     return None
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.demo_model import other_speech
 from tools.demo_model.accents import ACCENTS, accented
 from tools.demo_model.other_speech import everyday_sentence, is_other
 from tools.demo_model.synthesizers import Line, Speech
@@ -24,6 +25,7 @@ from tools.demo_model.vocabulary import (
 )
 from tools.demo_model.voices import MARGIN_S, PEAK, plan, take_of
 from voxtral.config import SAMPLE_RATE
+from voxtral.errors import ConfigError
 from voxtral.tekken import Tekken
 
 N_DRAWN = 3000
@@ -176,6 +178,28 @@ def test_word_ends_that_cannot_be_are_left_to_the_aligner():
         assert take.word_ends_s is None
 
 
+@pytest.fixture
+def word_list(tmp_path, monkeypatch):
+    """In the place of Debian's, which not every machine has."""
+    path = tmp_path / "words"
+    path.write_text("Aachen\nbecause\nchair's\neighteen\ngarden\nindeed\nox\nthirty\n")
+    monkeypatch.setattr(other_speech, "WORD_LIST", path)
+    return path
+
+
+@pytest.mark.usefixtures("word_list")
+def test_words_are_drawn_from_those_of_the_list_that_may_be_said():
+    drawn = set(other_speech.random_words(Random(1), 200).split())
+    assert drawn == {"because", "garden", "indeed", "thirty"}
+
+
+def test_a_missing_word_list_is_one_sentence(word_list):
+    word_list.unlink()
+    with pytest.raises(ConfigError, match=r"words cannot be read \(No such file or directory\); install the package"):
+        other_speech.random_words(Random(1), 1)
+
+
+@pytest.mark.usefixtures("word_list")
 def test_the_plan_is_drawn_from_the_seed_alone_and_has_every_group():
     requests = plan(6.0, ("she read this sentence aloud",))
     assert requests == plan(6.0, ("she read this sentence aloud",))

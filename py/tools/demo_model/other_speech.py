@@ -79,15 +79,15 @@ def _sentence(random: Random) -> str:
 
 def random_words(random: Random, n: int) -> str:
     """n words that make no sentence. Raises ConfigError without the word list."""
-    return " ".join(random.choices(_other_words(), k=n))
+    return " ".join(random.choices(_other_words(WORD_LIST), k=n))
 
 
 @cache
-def _other_words() -> tuple[str, ...]:
+def _other_words(path: Path) -> tuple[str, ...]:
     try:
-        listed = WORD_LIST.read_text(encoding="utf-8").split()
+        listed = path.read_text(encoding="utf-8").split()
     except OSError as error:
-        raise ConfigError(f"{WORD_LIST} cannot be read ({error.strerror}); install the package wamerican") from None
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); install the package wamerican") from None
     return tuple(word for word in listed if is_other(word))
 
 
