@@ -352,8 +352,8 @@ def test_file_names_come_from_title_and_date(session: Session) -> None:
 
 
 def begin_following(session: Session) -> Page:
-    """A phone at the newest words of the first of two files."""
-    session.page.set_viewport_size({"width": 390, "height": 640})
+    """A phone at the newest words of the first of two files, where the buttons above them are in view, too."""
+    session.page.set_viewport_size({"width": 390, "height": 740})
     file = {"name": "b.wav", "mimeType": "audio/wav", "buffer": b"RIFF"}
     session.page.locator("#file-input").set_input_files([file])
     expect(session.page.get_by_text("2 files to go")).to_be_visible()
