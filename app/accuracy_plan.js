@@ -11,7 +11,7 @@
 import { filesAt, readBuiltIn, readSet } from "./accuracy_sets.js";
 import { sendLetter } from "./letters.js";
 
-const LINE_S = 2; // between two lines of progress
+const LINE_S = 2; // between two lines of progress, at least
 
 /** measure(set, options, onHeard, onNotice): promise of a report; view: {addLine, showFailure}. */
 export async function followPlan(voxtral, address, view, measure) {
@@ -24,9 +24,10 @@ export async function followPlan(voxtral, address, view, measure) {
     for (const sentence of set.notices) await sendLetter({ line: sentence });
     for (const [i, condition] of plan.conditions.entries()) {
       const name = plan.conditions.length > 1 ? `condition ${i + 1} of ${plan.conditions.length}: ` : "";
-      const say = atMostEvery(LINE_S, (line) => (view.addLine(line), sendLetter({ line })));
-      const onHeard = ({ n_heard, n_clips }) => say(`${name}${n_heard} of ${n_clips} clips`);
+      const progress = createProgress((line) => (view.addLine(line), sendLetter({ line })));
+      const onHeard = ({ n_heard, n_clips }) => progress.say(`${name}${n_heard} of ${n_clips} clips`);
       const accuracy = await measure(set, { condition, normalizer: plan.normalizer }, onHeard, (line) => sendLetter({ line }));
+      await progress.end();
       await sendLetter({ accuracy });
     }
     view.addLine("done");
@@ -43,11 +44,25 @@ async function read(address) {
   return response.json();
 }
 
-function atMostEvery(seconds, act) {
+/** Lines one after the other, LINE_S apart; those between are left out, but never the last one. */
+function createProgress(send) {
+  let sent = Promise.resolve();
   let lastMs = -Infinity;
-  return (...given) => {
-    if (performance.now() - lastMs < 1000 * seconds) return;
-    lastMs = performance.now();
-    act(...given);
+  let kept = null;
+  const sendKept = () => {
+    const line = kept;
+    [kept, lastMs] = [null, performance.now()];
+    sent = sent.then(() => send(line));
+  };
+  return {
+    say(line) {
+      kept = line;
+      if (performance.now() - lastMs >= 1000 * LINE_S) sendKept();
+    },
+    /** Promise: all is sent. */
+    end() {
+      if (kept) sendKept();
+      return sent;
+    },
   };
 }

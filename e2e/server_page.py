@@ -12,7 +12,7 @@ from fake_page import Director, use_fake_engine
 from playwright.sync_api import Browser, Page, expect
 from test_accessibility import AXE, LOOKS, RUN_AXE, serious
 from vllm_server import VllmServer
-from watch import Watch
+from watch import watched
 
 SECOND = 2 * 16_000  # bytes of 16-bit sound at 16 kHz
 WAV = struct.pack(
@@ -28,16 +28,13 @@ Serve = Callable[..., VllmServer]
 def directed_page(browser: Browser, base_url: str, request: pytest.FixtureRequest) -> Iterator[Director]:
     """A page with the fake engine; requests may go to the page's server and to localhost, nowhere else."""
     context = browser.new_context(base_url=base_url, permissions=["microphone"], service_workers="block")
-    watch = Watch(context, base_url)
-    page = context.new_page()
-    page.emulate_media(reduced_motion="reduce")
-    use_fake_engine(page)
-    yield Director(page)
-    watch.foreign = [address for address in watch.foreign if not address.startswith("http://localhost:")]
-    try:
-        watch.end(errors_expected=request.node.get_closest_marker("expects_console_errors") is not None)
-    finally:
-        context.close()
+    errors_expected = request.node.get_closest_marker("expects_console_errors") is not None
+    with watched(context, base_url, errors_expected=errors_expected) as watch:
+        page = context.new_page()
+        page.emulate_media(reduced_motion="reduce")
+        use_fake_engine(page)
+        yield Director(page)
+        watch.foreign = [address for address in watch.foreign if not address.startswith("http://localhost:")]
 
 
 def propose(director: Director, server: VllmServer, scenario: str = "ready") -> Page:

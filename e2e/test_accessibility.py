@@ -10,7 +10,7 @@ import pytest
 from accuracy_reports import CLIPS, report_of
 from fake_page import Director, use_fake_engine
 from playwright.sync_api import Browser, Page, expect
-from watch import Watch
+from watch import watched
 
 from voxtral.accuracy.report import Report
 from voxtral.accuracy.summary import differences
@@ -26,15 +26,12 @@ LOOKS: dict[Scheme, tuple[int, int]] = {"light": (390, 844), "dark": (1280, 800)
 def director(listening_browser: Browser, base_url: str, request: pytest.FixtureRequest) -> Iterator[Director]:
     """A page with the fake engine; the test says what the engine says."""
     context = listening_browser.new_context(base_url=base_url, permissions=["microphone"], service_workers="block")
-    watch = Watch(context, base_url)
-    page = context.new_page()
-    page.emulate_media(reduced_motion="reduce")  # axe would measure the contrast of what is half faded in
-    use_fake_engine(page)
-    yield Director(page)
-    try:
-        watch.end(errors_expected=request.node.get_closest_marker("expects_console_errors") is not None)
-    finally:
-        context.close()
+    errors_expected = request.node.get_closest_marker("expects_console_errors") is not None
+    with watched(context, base_url, errors_expected=errors_expected):
+        page = context.new_page()
+        page.emulate_media(reduced_motion="reduce")  # axe would measure the contrast of what is half faded in
+        use_fake_engine(page)
+        yield Director(page)
 
 
 def test_axe_is_the_one_we_mean() -> None:

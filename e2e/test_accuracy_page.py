@@ -16,7 +16,7 @@ from accuracy_reports import CLIPS, Clip, report_of
 from chromium import find_chromium
 from fake_page import Director, use_fake_engine
 from playwright.sync_api import Browser, Page, Playwright, expect
-from watch import Watch
+from watch import watched
 
 from tools.chromium import QUIET_FLAGS, SOFTWARE_FLAGS
 from voxtral.accuracy.report import Report
@@ -83,15 +83,11 @@ def judged(clip: dict[str, Any]) -> dict[str, Any]:
 def director(browser: Browser, base_url: str) -> Iterator[Director]:
     """The page with a fake engine, which says what the test says."""
     context = browser.new_context(base_url=base_url, service_workers="block", accept_downloads=True)
-    watch = Watch(context, base_url)
-    page = context.new_page()
-    page.emulate_media(reduced_motion="reduce")
-    use_fake_engine(page)
-    yield Director(page)
-    try:
-        watch.end()
-    finally:
-        context.close()
+    with watched(context, base_url):
+        page = context.new_page()
+        page.emulate_media(reduced_motion="reduce")
+        use_fake_engine(page)
+        yield Director(page)
 
 
 def arrive(director: Director) -> Page:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_page import Director, use_fake_engine
 from playwright.sync_api import Browser, Page, expect
-from watch import Watch
+from watch import watched
 
 SENTENCE = "The last train had already gone, and nobody could agree about the time. "
 SPY = """
@@ -26,14 +26,10 @@ SPY = """
 def director(listening_browser: Browser, base_url: str) -> Iterator[Director]:
     """A page with the fake engine."""
     context = listening_browser.new_context(base_url=base_url, permissions=["microphone"], service_workers="block")
-    watch = Watch(context, base_url)
-    page = context.new_page()
-    use_fake_engine(page)
-    yield Director(page)
-    try:
-        watch.end()
-    finally:
-        context.close()
+    with watched(context, base_url):
+        page = context.new_page()
+        use_fake_engine(page)
+        yield Director(page)
 
 
 def be_ready(director: Director, scenario: str = "held") -> Page:

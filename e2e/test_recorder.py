@@ -70,6 +70,7 @@ RECORD = f"""async ([content, id, blockSize, againS]) => {{
     recorder.heard(againS);
     feed(half, half + 10 * blockSize);
     const second = listenTo(recorder.connect(againS));
+    await second.until(1); // the change and the sound come by two channels: who is first is not said
     feed(half + 10 * blockSize, samples.length);
     const growing = id && await recordingOf(id);
     const part = growing && text(await growing.samples(againS, againS + 0.25));

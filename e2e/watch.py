@@ -1,5 +1,7 @@
 """Watches a browser context for what must never happen: requests to elsewhere, and errors nobody handled."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Request, WebError
@@ -53,3 +55,14 @@ class Watch:
 
     def _on_error(self, error: WebError) -> None:
         self.errors.append(str(error.error))
+
+
+@contextmanager
+def watched(context: BrowserContext, origin: str, *elsewhere: str, errors_expected: bool = False) -> Iterator[Watch]:
+    """Watches the context, checks it at the end and closes it in any case."""
+    watch = Watch(context, origin, *elsewhere)
+    try:
+        yield watch
+        watch.end(errors_expected=errors_expected)
+    finally:
+        context.close()
