@@ -179,6 +179,9 @@ def test_an_interrupted_ablation_goes_on_with_the_same_model_only():
     assert len(begun.models) == 2
     with pytest.raises(AccuracyError, match="expected F16 weights, as heard before, found BF16"):
         begun.begin_model(1, {**begun.models[1], "weight_type": "BF16"}, ENGINE)
+    for change in ({"name": "another"}, {"parameters": 4_000_000}):
+        with pytest.raises(AccuracyError, match=r"expected tiny of 1,000 parameters, as heard before, found "):
+            begun.begin_model(1, {**begun.models[1], **change}, ENGINE)
     for other in (
         Ablation.of_plan(PLANS["full"], ids, 384, "another set", "basic 1"),
         Ablation.of_plan(PLANS["full"], ids[1:], 384, "made up", "basic 1"),

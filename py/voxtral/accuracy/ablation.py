@@ -109,6 +109,12 @@ class Ablation:
         if number < len(weights.levels):
             if weights.levels[number] != level:
                 raise AccuracyError(f"expected {weights.levels[number]} weights, as heard before, found {level}")
+            before = self.models[number]
+            if (before["name"], before["parameters"]) != (model["name"], model["parameters"]):
+                raise AccuracyError(
+                    f"expected {_described(before)}, as heard before, found {_described(model)}; name that model, or "
+                    "another report for this one"
+                )
             return
         if level in weights.levels:
             raise AccuracyError(f"both models have {level} weights; name one of another type, or one alone")
@@ -195,6 +201,10 @@ class Ablation:
             wall_s=fields.number("wall_s", 0),
             date=fields.text("date"),
         )
+
+
+def _described(model: Mapping[str, Any]) -> str:
+    return f"{model['name']} of {model['parameters']:,} parameters"
 
 
 # -- what a file may hold -----------------------------------------------------------------------------
