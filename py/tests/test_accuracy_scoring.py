@@ -213,6 +213,15 @@ def test_a_difference_is_of_the_clips_that_both_have():
     assert differences(mine, [])["groups"]["overall"]["wer"] is None
 
 
+def test_a_group_called_overall_does_not_take_the_place_of_all_clips():
+    mine, theirs = ([clip("1", 2, 0, "overall"), clip("2", 2, n_errors, "g")] for n_errors in (2, 0))
+    groups = differences(mine, theirs)["groups"]
+    assert {name: (group["n_clips"], group["wer"]["value"]) for name, group in groups.items()} == {
+        "overall": (2, 0.5),
+        "g": (1, 1.0),
+    }
+
+
 # -- reports ----------------------------------------------------------------------------------------------
 MACHINE = {"system": "Linux", "cpu_threads": 2, "python": "3.12 on linux"}
 REPORT = Report(

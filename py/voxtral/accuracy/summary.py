@@ -57,14 +57,14 @@ def differences(mine: Sequence[ClipResult], theirs: Sequence[ClipResult]) -> dic
     """Mine minus theirs, over the clips that both have with the same reference; less is better.
 
     n_clips of these, n_others in one of the two only, groups: {name: {n_clips, and wer, cer, false_words_per_min:
-    {mine, theirs, value, low, high} or None}}, "overall" first. Both runs are drawn together, clip by clip, which takes
+    {mine, theirs, value, low, high} or None}}, "overall" first, which is all of them even where the set has a group of
+    this name. Both runs are drawn together, clip by clip, which takes
     out what makes a clip hard for either. A difference is clear where its interval does not hold 0.
     """
     known = {(clip.id, clip.reference): clip for clip in theirs}
     pairs = [(clip, known[clip.id, clip.reference]) for clip in mine if (clip.id, clip.reference) in known]
-    groups = {"overall": pairs} | {
-        name: [pair for pair in pairs if pair[0].group == name] for name in dict.fromkeys(a.group for a, _ in pairs)
-    }
+    names = [name for name in dict.fromkeys(a.group for a, _ in pairs) if name != "overall"]
+    groups = {"overall": pairs} | {name: [pair for pair in pairs if pair[0].group == name] for name in names}
     return {
         "n_clips": len(pairs),
         "n_others": len(mine) + len(theirs) - 2 * len(pairs),
