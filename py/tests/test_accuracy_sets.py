@@ -236,6 +236,16 @@ def test_the_built_in_set_is_made_alike_every_time_and_words_end_where_it_says(t
             assert before > 0.2 > 0.02 > behind
 
 
+def test_hidden_files_are_no_part_of_a_set(tmp_path):
+    """What macOS, editors and notebooks leave beside the files of people."""
+    write(tmp_path / "a.wav", TONES["a"])
+    (tmp_path / "t.tsv").write_text("path\tsentence\na.wav\tone\n")
+    (tmp_path / "._t.tsv").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        \xb0\xff")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "t.tsv").write_text("path\tsentence\na.wav\told\n")
+    assert [(e.id, e.group, e.transcript) for e in open_set(tmp_path)[0].entries] == [("a.wav", "all", "one")]
+
+
 # -- what is wrong --------------------------------------------------------------------------------------
 PACK = "source\ttranscript\tspeaker\tstart_sample\tn_samples\tword_ends_s\n"
 

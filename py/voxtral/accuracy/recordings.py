@@ -32,8 +32,10 @@ def open_set(path: Path) -> tuple[RecordingSet, Path]:
         raise AccuracyError(f"{path}: expected a folder, a .tsv, a .csv or a *.trans.txt, found another file")
     names = []
     for file in folder.rglob("*"):
-        if file.is_file():
-            names.append(file.relative_to(folder).as_posix())
+        inside = file.relative_to(folder)
+        # Hidden files are no part of a set: beside t.tsv, macOS leaves ._t.tsv on disks of others, which is no text.
+        if file.is_file() and not any(part.startswith(".") for part in inside.parts):
+            names.append(inside.as_posix())
         if len(names) > MOST_FILES:
             raise AccuracyError(
                 f"{path}: expected a set of recordings, found more than {MOST_FILES} files; name another"
