@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
+
 from tools.ablation_chapter import REPORT, chapter
 from tools.ablation_plots import draw
 from voxtral.accuracy.ablation import Ablation
@@ -51,7 +53,8 @@ def test_the_chapter_of_the_ablation_is_that_of_its_report():
 
 
 def test_the_figures_of_the_ablation_are_those_of_its_report(tmp_path):
-    drawn = draw(Ablation.of_json(REPORT.read_bytes(), REPORT.name), tmp_path)
+    with mpl.rc_context({"axes.grid": True, "savefig.bbox": "tight"}):  # as somebody's matplotlibrc may have it
+        drawn = draw(Ablation.of_json(REPORT.read_bytes(), REPORT.name), tmp_path)
     for path in drawn:
         assert path.read_text() == (REPORT.parent / path.name).read_text()
         assert f"](py/tools/figures/{path.name})" in TEXT

@@ -43,7 +43,9 @@ def draw(ablation: Ablation, folder: Path) -> list[Path]:
     findings = Findings(ablation)
     figures = {"differences.svg": _differences, "rates.svg": _rates}
     paths = []
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever this machine's matplotlibrc says
+        mpl.rcParams.update(STYLE)
         for name, make in figures.items():
             figure = make(findings)
             path = folder / name
