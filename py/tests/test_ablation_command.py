@@ -1,6 +1,7 @@
 """`voxtral ablation`: what it hears, keeps and refuses."""
 
 import asyncio
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -215,9 +216,8 @@ class Letters:
         on_line("loading the model")
         for i, condition in enumerate(conditions):
             clips = [missed(id) for id in condition.ids]
-            on_report(
-                i, {"model": facts, "engine": engine | {"machine": {"system": "x", "python": "3"}}, "clips": clips}
-            )
+            report = {"model": facts, "engine": engine | {"machine": {"system": "x", "python": "3"}}}
+            on_report(i, report | {"set": {"name": "x", "is_complete": True}, "failures": [], "clips": clips})
 
 
 def missed(id):
@@ -237,3 +237,37 @@ def test_the_page_is_asked_once_for_each_model(capsys, recordings, in_f16, tmp_p
     assert page.calls == [(model, None, ["c", "--x"], folder, "basic") for model in (None, in_f16)]
     assert len(Ablation.of_json(report.read_bytes(), "r").runs) == 2 * N_COMBINATIONS
     assert "a GPU by vulkan" in out
+
+
+class Troubled(Letters):
+    """Cannot read clip c, and stops in its third combination, after one clip of it."""
+
+    def accuracy_in_browser(self, *arguments, on_report, **named):
+        def troubled(i, report):
+            failures = [{"id": "c.wav", "group": "silent", "reason": "c.wav: no sound in it"}]
+            clips = [clip for clip in report["clips"] if clip["id"] != "c.wav"][: 1 if i == 2 else None]
+            on_report(i, report | {"set": {"name": "x", "is_complete": i != 2}, "failures": failures, "clips": clips})
+
+        super().accuracy_in_browser(*arguments, on_report=troubled, **named)
+
+
+def test_a_combination_that_the_page_did_not_finish_is_not_kept(capsys, recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        command, "tool", {"browser_accuracy": Troubled(), "chromium": importlib.import_module("tools.chromium")}.get
+    )
+    report = tmp_path / "report.json"
+    code, _, err = run(capsys, recordings, "--plan", "quick", "--browser", "--json", report)
+    assert code == 3
+    assert err.count("c.wav: no sound in it") == 1
+    assert "the page stopped within a combination, which is not kept; run the same command again" in err
+    runs = Ablation.of_json(report.read_bytes(), "r").runs
+    assert [len(run.clips) for run in runs] == [2, 2]
+
+
+def test_a_clip_that_cannot_be_read_is_a_sentence_and_an_exit_code(capsys, recordings, tmp_path):
+    (recordings / "b.wav").write_bytes(b"no sound")
+    report = tmp_path / "report.json"
+    for n_heard in (N_COMBINATIONS, 0):  # and again of a report that is whole
+        code, out, err = hear(capsys, recordings, "--json", report)
+        assert (code, err.count("voxtral: heard "), err.count("b.wav: ")) == (1, n_heard, 1 if n_heard else 0)
+        assert "2 clips of the set recordings" in out

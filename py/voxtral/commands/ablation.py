@@ -18,13 +18,14 @@ from voxtral.accuracy.factors import PLANS
 from voxtral.accuracy.normalization import Normalizer, normalizer_named
 from voxtral.accuracy.recordings import clips_of, open_set, set_name_of
 from voxtral.accuracy.report import EngineFacts, ModelFacts
+from voxtral.accuracy.results import Failure
 from voxtral.accuracy.run import hear, result_of
 from voxtral.accuracy.sets import ClipEntry, chosen
 from voxtral.commands import report_files
 from voxtral.commands.in_browser import add_browser_options, chromium_command, driving, require_sense, tool
 from voxtral.commands.set_options import add_set_options
 from voxtral.config import StreamingConfig
-from voxtral.errors import AudioError, ConfigError
+from voxtral.errors import AudioError, ConfigError, DeviceError
 from voxtral.native_loading import EngineOptions, load_native, native_machine
 from voxtral.terminal import say
 from voxtral.transcript_output import write_new
@@ -71,15 +72,18 @@ def add_ablation_command(commands: Any) -> None:
 async def _ablation(options: argparse.Namespace) -> int:
     _require_sense(options)
     draw = _drawing(options.figures) if options.figures else None
+    exit_code = exit_codes.DONE
     if options.render:
         ablation = _read(options.render, "--render")
     else:
         ablation = await _hear(options)
+        if set(ablation.clip_ids) - {clip.id for clip in ablation.clips}:
+            exit_code = exit_codes.FAILED  # with a sentence for each, when it could not be read
     print(render(ablation))
     if draw:
         for path in draw(ablation, options.figures):
             say(f"{path} is drawn")
-    return exit_codes.DONE
+    return exit_code
 
 
 def _require_sense(options: argparse.Namespace) -> None:
@@ -198,7 +202,15 @@ def _sounds(entries: Sequence[ClipEntry], folder: Path) -> Iterator[tuple[str, N
 def _hear_in_browser(
     work: _Work, model: Path, planned: Sequence[tuple[Levels, Condition]], begin: Begun, take: Heard
 ) -> None:
+    told: set[str] = set()
+
     def on_report(i: int, report: Mapping[str, Any]) -> None:
+        for sentence in (Failure(**failure).sentence for failure in report["failures"]):
+            if sentence not in told:  # once, not under each combination
+                told.add(sentence)
+                say(sentence)
+        if not report["set"]["is_complete"]:  # kept, it would count as heard, and never be heard again
+            raise DeviceError("the page stopped within a combination, which is not kept; run the same command again")
         begin(report["model"], report["engine"])
         take(planned[i][0], report["clips"])
 
