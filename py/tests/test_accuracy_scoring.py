@@ -350,3 +350,12 @@ def test_two_reports_as_text():
     assert "different names: theirs; earlier: built in\n" in render_against(alone, REPORT)
     assert "normalised differently: english, basic 1" in render_against(other, REPORT)
     assert basic("A") == "a"
+
+
+def test_speed_and_delays_are_compared_over_the_clips_that_both_have():
+    slow = replace(clip("c", 2, 0), latencies_s=(9.0,), wall_s=30.0)
+    few = replace(REPORT, clips=[clip("a", 2, 0)])
+    more = replace(REPORT, clips=[clip("a", 2, 0), slow])
+    last = "RTF 0.1 against 0.1; delay of words, median / 95 %: 600 ms / 600 ms against 600 ms / 600 ms"
+    for pair in ((few, more), (more, few)):
+        assert render_against(*pair).splitlines()[-1] == last
