@@ -6,8 +6,8 @@ inside its part a word reaches from the first to the last 5 ms that are less tha
 a click far away. Words are the demo model's, through the same session and transcript that the page uses.
 """
 
+import argparse
 import asyncio
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,7 +116,9 @@ def summary(found: NDArray[np.float64]) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    for delay_ms in map(int, sys.argv[1:] or ["480"]):
+    parser = argparse.ArgumentParser(description="measure how far the times of words are from what is heard")
+    parser.add_argument("delays_ms", nargs="*", type=int, default=[480], metavar="DELAY_MS", help="default: 480")
+    for delay_ms in parser.parse_args().delays_ms:
         found = asyncio.run(errors((*QUIET, LONG), delay_ms))
         rows = (f"{edge} {median:.0f} / {p95:.0f} ms" for edge, (median, p95) in summary(found).items())
         print(f"delay {delay_ms} ms, {len(found)} parts, median / p95 of the absolute error: {', '.join(rows)}")
