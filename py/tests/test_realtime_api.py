@@ -333,6 +333,7 @@ async def test_sound_that_the_engine_cannot_take_is_not_read(fake):
     async with client(fake) as one:
         sending = asyncio.create_task(one.send(*[message] * n_messages))
         seat = await seat_of(fake, 0)
+        await until(lambda: seat.n_feeds)
         await asyncio.sleep(0.5)
         assert not sending.done()
         assert seat.n_feeds == 1
@@ -369,13 +370,13 @@ async def test_a_defect_is_no_traceback_for_the_client(fake, caplog):
 
 
 async def test_silence_for_long_ends_a_connection():
-    with live_server(FakeEngine(), limits=Limits(idle_s=0.3)) as live:
+    with live_server(FakeEngine(), limits=Limits(idle_s=1.5)) as live:
         async with client(live) as one:
             assert (await one.next())["code"] == "idle_timeout"
             assert await one.close_code() == 1008
         async with client(live) as one:
-            for _ in range(8):
-                await asyncio.sleep(0.1)
+            for _ in range(8):  # together longer than idle_s, each so much shorter that a busy machine does not matter
+                await asyncio.sleep(0.25)
                 await one.send(seconds(0.25))
             await one.send(FINAL)
             assert (await one.until("transcription.done"))[-1]["text"] == "word0 word1"
