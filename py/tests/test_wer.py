@@ -40,7 +40,7 @@ def test_a_folder_is_measured_and_compared_with_an_earlier_run(capsys, folder, t
     numpy, first, second = ("--backend", "numpy"), tmp_path / "first.json", tmp_path / "second.json"
     code, out, err = run(capsys, folder, *numpy, "--json", first)
     assert (code, err) == (0, "")
-    assert "three: 3 clips; normaliser basic 1, jiwer 4.0.0" in out
+    assert "three: 3 clips; normaliser basic 2, jiwer 4.0.0" in out
     report = Report.of_json(first.read_bytes(), "first.json")
     assert report.is_complete
     assert report.model.sha256 == sha256_of_model()
@@ -60,7 +60,7 @@ def test_a_folder_is_measured_and_compared_with_an_earlier_run(capsys, folder, t
     code, out, err = run(capsys, table, *numpy, *options, "--json", second, "--against", first)
     assert (code, err) == (0, "")
     assert "errors: in 1 of 1 clip; the most in\n  digits_1.wav: 1 error\n" in out
-    assert "normalised differently: english (whisper-normalizer 0.1.12), basic 1" in out
+    assert "normalised differently: english (whisper-normalizer 0.1.12), basic 2" in out
     assert "delay 960 ms, left padding 32" in out
     condition = Report.of_json(second.read_bytes(), "second.json").condition
     assert condition == Condition(960, 32, groups=("speech",), limit=1)
