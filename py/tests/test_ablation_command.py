@@ -1,6 +1,7 @@
 """`voxtral ablation`: what it hears, keeps and refuses."""
 
 import asyncio
+import hashlib
 import importlib
 import json
 from dataclasses import replace
@@ -15,6 +16,7 @@ from voxtral.accuracy.ablation import MAKE_ONE, Ablation
 from voxtral.accuracy.factors import PLANS
 from voxtral.cli import main
 from voxtral.commands import ablation as command
+from voxtral.model_path import weights_sha256
 from voxtral.quant import GgmlType
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -126,6 +128,46 @@ def test_another_ablation_is_not_gone_on_with(capsys, recordings, tmp_path):
     assert "it holds another ablation; name another file, or delete that one" in err
 
 
+def other_weights(folder):
+    """A copy of the tiny model with the same name, size and type of weights, one bit of which is another."""
+    folder.mkdir()
+    weights = bytearray((TINY / "model.gguf").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.gguf").write_bytes(weights)
+    (folder / "tekken.json").write_bytes((TINY / "tekken.json").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("n_heard", [1, N_COMBINATIONS])
+def test_a_report_is_neither_shown_nor_gone_on_with_for_other_weights(
+    capsys, recordings, tmp_path, monkeypatch, n_heard
+):
+    report, model = tmp_path / "report.json", other_weights(tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_new", stopping_after(n_heard, command.write_new))
+        assert hear(capsys, recordings, "--json", report)[0] == 130
+    before = report.read_bytes()
+    said, found = (hashlib.sha256((folder / "model.gguf").read_bytes()).hexdigest() for folder in (TINY, model))
+    assert [model["sha256"] for model in Ablation.of_json(before, "r").models] == [said]
+    code, out, err = hear(capsys, recordings, "--json", report, "--model", model)
+    assert (code, out, report.read_bytes()) == (2, "", before)
+    assert err == (
+        f"voxtral: --json {report}: expected the weights that it heard, of SHA-256 {said[:12]}…, found "
+        f"{found[:12]}… in {model}; name that model, or another file\n"
+    )
+
+
+def test_a_report_that_does_not_say_which_weights_it_heard_is_shown_alone(capsys, recordings, tmp_path):
+    report = tmp_path / "report.json"
+    _, out, _ = hear(capsys, recordings, "--json", report)
+    sha256 = hashlib.sha256((TINY / "model.gguf").read_bytes()).hexdigest()
+    report.write_text(report.read_text().replace(f'"{sha256}"', "null"))
+    assert run(capsys, "--render", report) == (0, out, "")
+    code, out, err = hear(capsys, recordings, "--json", report)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "expected the SHA-256 of the weights that it heard, found none, as in older reports; show it by" in err
+
+
 def test_clips_come_from_all_over_a_group():
     entries = [entry(f"{group}-{i}", group) for group in ("digits", "orders") for i in range(40)]
     taken = chosen(entries, groups=("orders",), limit=4, set=Path("there"))
@@ -235,7 +277,10 @@ def test_the_page_is_asked_once_for_each_model(capsys, recordings, in_f16, tmp_p
     )
     assert code == 0
     assert page.calls == [(model, None, ["c", "--x"], folder, "basic") for model in (None, in_f16)]
-    assert len(Ablation.of_json(report.read_bytes(), "r").runs) == 2 * N_COMBINATIONS
+    found = Ablation.of_json(report.read_bytes(), "r")
+    assert len(found.runs) == 2 * N_COMBINATIONS
+    weights = (command.HERE.demo_model, in_f16)
+    assert [model["sha256"] for model in found.models] == [asyncio.run(weights_sha256(path)) for path in weights]
     assert "a GPU by vulkan" in out
 
 

@@ -1,6 +1,7 @@
 """A path means a model, whatever its files are, or one sentence says why it does not."""
 
 import asyncio
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxtral.errors import ModelFileError
+from voxtral.mapped_file import FileSource
 from voxtral.model.loader import read_header
-from voxtral.model_path import open_model_files
+from voxtral.model_path import open_model_files, weights_sha256
 from voxtral.safetensors import INDEX_SUFFIX
 
 WHOLE = bytes(range(256)) * 4
@@ -40,6 +42,35 @@ def test_a_file_or_a_folder_means_a_model(tmp_path: Path) -> None:
         source, tekken = open_model_files(str(path))
         assert asyncio.run(source.read_at(0, source.n_bytes)) == WHOLE
         assert tekken == parent / "tekken.json"
+
+
+def test_weights_have_the_sha256_of_their_files_in_a_row(tmp_path: Path, tiny: Weights) -> None:
+    single = folder(tmp_path / "one", model__gguf=WHOLE, tekken__json=b"{}")
+    shards = folder(tmp_path / "cut", shard_ab=WHOLE[500:], shard_aa=WHOLE[:500])
+    consolidated = save(tmp_path / "mine", "mistral", tiny, TINY_CONFIG)
+    index = save_in_parts(tmp_path / "parts", tiny, TINY_CONFIG)
+    parts = b"".join(path.read_bytes() for path in sorted(index.parent.glob("*.safetensors")))
+    paths = {
+        WHOLE: (single, single / "model.gguf", shards),
+        consolidated.read_bytes(): (consolidated, consolidated.parent),
+        parts: (index, index.parent),
+    }
+    for content, same in paths.items():
+        for path in same:
+            assert asyncio.run(weights_sha256(path)) == hashlib.sha256(content).hexdigest()
+
+
+def test_weights_that_cannot_be_read_to_their_end_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single, closed = folder(tmp_path / "one", model__gguf=WHOLE), []
+
+    async def fail(*_: object) -> bytes:
+        raise ModelFileError("gone")
+
+    monkeypatch.setattr(FileSource, "read_at", fail)
+    monkeypatch.setattr(FileSource, "close", lambda source: closed.append(source))
+    with pytest.raises(ModelFileError, match="gone"):
+        asyncio.run(weights_sha256(single))
+    assert len(closed) == 1
 
 
 def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:

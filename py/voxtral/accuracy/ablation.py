@@ -3,7 +3,8 @@
     format, version, date
     plan         its name; clip_ids: what was to be heard; n_planned: under how many combinations
     engines      of each model: what computed it first, as in an accuracy report
-    models       of each model: name, sha256, weight_type, parameters
+    models       of each model: name, sha256 (model_path.weights_sha256; null: made before that was known), weight_type,
+                 parameters
     set, normalizer     their names
     factors      name, title, levels, reference, is_choice: `weights` first, whose levels are those of `models`
     clips        id, group, speaker, audio_s, reference, n_words (after normalising); heard: every text that was ever

@@ -2,7 +2,8 @@
 
     format, version   "voxtral-accuracy", 1
     engine            version (of this program), date, machine, backend, adapter: see bench/report.py
-    model             name, sha256 (of its file, null: not known), weight_type, parameters, delay_ms, left_pad_tokens
+    model             name, sha256 (model_path.weights_sha256; null: not known), weight_type, parameters, delay_ms,
+                      left_pad_tokens
     set               name, is_complete (false: the run was interrupted)
     condition         how its clips were chosen and played, see conditions.py; null: not known
     normalizer        what made texts comparable, with its version; scorer: what aligned them, with its version

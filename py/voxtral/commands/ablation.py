@@ -26,6 +26,7 @@ from voxtral.commands.in_browser import add_browser_options, chromium_command, d
 from voxtral.commands.set_options import add_set_options
 from voxtral.config import StreamingConfig
 from voxtral.errors import AudioError, ConfigError, DeviceError
+from voxtral.model_path import weights_sha256
 from voxtral.native_loading import EngineOptions, load_native, native_machine
 from voxtral.terminal import say
 from voxtral.transcript_output import write_new
@@ -38,7 +39,8 @@ OUR_CLIPS = {"digits": 16, "orders": 16, "other_speech": 8, "silence_noise": 4}
 DESCRIPTION = """Hears a set of recordings again and again: with 32 and 76 tokens of left padding, with silence before
 the first word and without, at several levels, peak-normalised and not, at several delays, and with the
 weights of --model and of --model-f16. Prints tables with 95 % intervals of paired differences, as in MODEL.md.
-With --json the report is written after each combination, and the same command goes on where it was interrupted."""
+With --json the report is written after each combination, and the same command goes on where it was interrupted,
+unless the weights are others, as their SHA-256 tells."""
 
 Levels = tuple[int, ...]
 Heard = Callable[[Levels, Sequence[Mapping[str, Any]]], None]
@@ -115,20 +117,27 @@ async def _hear(options: argparse.Namespace) -> Ablation:
     set_name = set_name_of(options.set)
     ids = [entry.id for entry in entries]
     fresh = Ablation.of_plan(PLANS[options.plan], ids, len(planned) * len(models), set_name, normalizer.name)
-    ablation = _go_on(options.json, fresh) if options.json and options.json.exists() else fresh
+    digests = [await weights_sha256(model) for model in models]
+    ablation = fresh
+    if options.json and options.json.exists():
+        ablation = _go_on(options.json, fresh, list(zip(models, digests, strict=True)))
     work = _Work(options, entries, folder, normalizer)
     say(f"{fresh.n_planned} combinations; each clip is heard under {_n_of_clip(planned) * len(models)} of them")
-    for number, model in enumerate(models):
+    for number, (model, sha256) in enumerate(zip(models, digests, strict=True)):
         missing = [(levels, condition) for levels, condition in planned if not ablation.is_heard(number, levels)]
         if not missing:
             continue
-        begin = functools.partial(ablation.begin_model, number)
+        begin = functools.partial(_begin, ablation, number, sha256)
         take = functools.partial(_take, ablation, options.json, number)
         if options.browser:
             _hear_in_browser(work, model, missing, begin, take)
         else:
             await _hear_here(work, model, missing, begin, take)
     return ablation
+
+
+def _begin(ablation: Ablation, number: int, sha256: str, model: Mapping[str, Any], engine: Mapping[str, Any]) -> None:
+    ablation.begin_model(number, {**model, "sha256": sha256}, engine)  # which the page does not know
 
 
 def _take(
@@ -159,10 +168,22 @@ def _chosen(entries: Sequence[ClipEntry], options: argparse.Namespace) -> list[C
     return taken
 
 
-def _go_on(path: Path, fresh: Ablation) -> Ablation:
+def _go_on(path: Path, fresh: Ablation, models: Sequence[tuple[Path, str]]) -> Ablation:
+    """An earlier report to go on with, or to show if it is complete; models: their paths and SHA-256."""
     earlier = _read(path, "--json")
     if not earlier.goes_on(fresh):
         raise ConfigError(f"--json {path}: it holds another ablation; name another file, or delete that one")
+    for before, (model, sha256) in zip(earlier.models, models, strict=False):  # which may not have begun with all
+        if before["sha256"] is None:
+            raise ConfigError(
+                f"--json {path}: expected the SHA-256 of the weights that it heard, found none, as in older reports; "
+                "show it by --render, or name another file"
+            )
+        if before["sha256"] != sha256:
+            raise ConfigError(
+                f"--json {path}: expected the weights that it heard, of SHA-256 {before['sha256'][:12]}…, found "
+                f"{sha256[:12]}… in {model}; name that model, or another file"
+            )
     return earlier
 
 

@@ -1,8 +1,6 @@
 """`voxtral wer`: how well a model hears recordings with transcripts, and whether that is better than before."""
 
 import argparse
-import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,14 +23,11 @@ from voxtral.config import SAMPLE_RATE
 from voxtral.errors import ConfigError, DeviceError
 from voxtral.interruption import Interruption
 from voxtral.loading import Loaded
-from voxtral.model_path import open_model_files
+from voxtral.model_path import weights_sha256
 from voxtral.native_loading import EngineOptions, add_streaming_options, load_native, native_machine
-from voxtral.safetensors import is_checkpoint
 from voxtral.terminal import Progress, SoundProgress, say
 from voxtral.transcript_output import write_new
 from voxtral.web.places import HERE
-
-HASHED_BYTES = 1 << 24  # at once
 
 DESCRIPTION = """Word and character errors with 95 % intervals, delays of words, and speed, of a model on a set of
 recordings: a folder as LibriSpeech or Common Voice come, one with a .csv or .tsv of files and transcripts (columns such
@@ -82,7 +77,7 @@ async def _wer(options: argparse.Namespace) -> int:
         return await _wer_in_browser(options, condition, earlier)
     with Progress(is_passing=True) as progress:
         loaded = await load_native(EngineOptions.of(options), condition.streaming, say, progress.awaitable("loading"))
-    facts = ModelFacts.of_loaded(loaded, condition.streaming, await _sha256(EngineOptions.of(options).model))
+    facts = ModelFacts.of_loaded(loaded, condition.streaming, await weights_sha256(EngineOptions.of(options).model))
     run = _Run(loaded, condition, normalizer, entries)
     await run.measure(folder)
     _tell(run.report(set_name_of(options.set), facts), earlier, options.json)
@@ -90,7 +85,7 @@ async def _wer(options: argparse.Namespace) -> int:
 
 
 async def _wer_in_browser(options: argparse.Namespace, condition: Condition, earlier: Report | None) -> int:
-    command, sha256 = chromium_command(options), await _sha256(EngineOptions.of(options).model)
+    command, sha256 = chromium_command(options), await weights_sha256(EngineOptions.of(options).model)
     hear = tool("browser_accuracy").accuracy_in_browser
     with driving():
         [value] = hear(options.model, options.backend, command, say, [condition], options.set, options.normalizer)
@@ -164,19 +159,6 @@ class _Run:
             return exit_codes.INTERRUPTED
         say(f"{self.end}; {so_far}")
         return exit_codes.NO_ENGINE
-
-
-async def _sha256(model: Path) -> str | None:
-    """Of a model's file, or of its shards as one file; None for a checkpoint that is converted while it is read."""
-    if is_checkpoint(model):
-        return None
-    source, _ = open_model_files(model)
-    found = hashlib.sha256()
-    for start in range(0, source.n_bytes, HASHED_BYTES):
-        found.update(await source.read_at(start, min(HASHED_BYTES, source.n_bytes - start)))
-        await asyncio.sleep(0)
-    source.close()
-    return found.hexdigest()
 
 
 def _read_report(path: Path, option: str) -> Report:
