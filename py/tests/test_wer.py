@@ -70,6 +70,15 @@ def test_a_folder_is_measured_and_compared_with_an_earlier_run(capsys, folder, t
     assert [line.split()[-1] for line in out.splitlines() if line.startswith("overall")] == ["same"] * 3
 
 
+def test_reports_without_a_clip_in_common_are_a_sentence_and_an_exit_code(capsys, folder, tmp_path):
+    reports = tmp_path / "speech.json", tmp_path / "silence.json"
+    for report in reports:
+        assert run(capsys, folder, "--backend", "numpy", "--groups", report.stem, "--json", report)[0] == 0
+    code, out, err = run(capsys, "--compare", *reports)
+    assert (code, err) == (1, "")
+    assert out.endswith("the two have no clip in common; compare runs over the same set with the same normaliser\n")
+
+
 def test_the_set_that_comes_with_the_app_times_words(capsys, tmp_path):
     out = tmp_path / "report.json"
     code, shown, _ = run(capsys, "--groups", "digits", "--limit", 2, "--backend", "numpy", "--json", out)
@@ -151,6 +160,16 @@ def test_a_limit_is_a_number_of_clips(capsys, command, limit):
         (["--compare", "none.json", "none.json"], "--compare none.json: cannot be read"),
         (["three", "--compare", "a", "b"], "--compare measures nothing; leave SET, --groups"),
         (["--limit", "2", "--compare", "a", "b"], "--compare measures nothing; leave SET, --groups"),
+        *(
+            (
+                [*measuring, "--compare", "a", "b"],
+                "--compare measures nothing; leave SET, --groups and all other options",
+            )
+            for measuring in (
+                *(["--model", "m.gguf"], ["--backend", "numpy"], ["--adapter", "0"], ["--chromium", "c"]),
+                *(["--delay-ms", "960"], ["--left-pad", "32"], ["--normalizer", "english"]),
+            )
+        ),
         (["--compare", __file__, __file__], "expected a report, JSON, found what is none"),
         (["--delay-ms", "100"], "delay"),
         (["--json", "."], "expected a file, found another thing of this name"),

@@ -55,6 +55,12 @@ def render_against(report: Report, earlier: Report) -> str:
     return "\n".join(lines) + "\n\n" + table + _speeds(report, earlier)
 
 
+def also_in(other: Report, report: Report) -> list[ClipResult]:
+    """The clips of a report that the other one has, too."""
+    known = {(clip.id, clip.reference) for clip in other.clips}
+    return [clip for clip in report.clips if (clip.id, clip.reference) in known]
+
+
 # -- one report ---------------------------------------------------------------------------------------
 def _head(report: Report) -> str:
     engine, model = report.engine, report.model
@@ -178,18 +184,12 @@ def _difference(label: str, rate: Summary, name: str) -> list[str]:
 
 def _speeds(report: Report, earlier: Report) -> str:
     """Over the clips that both have, too: others may be longer, noisier, or of another speaker."""
-    mine, theirs = (summarize(_also_in(other, one)) for one, other in ((report, earlier), (earlier, report)))
+    mine, theirs = (summarize(also_in(other, one)) for one, other in ((report, earlier), (earlier, report)))
     lines = [f"RTF {mine['rtf']} against {theirs['rtf']}"]
     if mine["latency"] and theirs["latency"]:
         both = (f"{_ms(one['latency']['median_s'])} / {_ms(one['latency']['p95_s'])}" for one in (mine, theirs))
         lines.append("delay of words, median / 95 %: " + " against ".join(both))
     return "\n\n" + "; ".join(lines)
-
-
-def _also_in(other: Report, report: Report) -> list[ClipResult]:
-    """The clips of a report that the other one has, too."""
-    known = {(clip.id, clip.reference) for clip in other.clips}
-    return [clip for clip in report.clips if (clip.id, clip.reference) in known]
 
 
 def _where(report: Report) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from voxtral.accuracy import normalization
 
+DEFAULT_NORMALIZER = "basic"
+
 
 def add_set_options(parser: argparse.ArgumentParser, groups_help: str, limit_help: str) -> None:
     """SET, --groups (a tuple of names, None: all), --limit (1 or more, None: all) and --normalizer."""
@@ -14,7 +16,7 @@ def add_set_options(parser: argparse.ArgumentParser, groups_help: str, limit_hel
     parser.add_argument(
         "--normalizer",
         choices=normalization.NAMES,
-        default="basic",
+        default=DEFAULT_NORMALIZER,
         help="how texts are written before they are compared; english: Whisper's; default: basic",
     )
 

@@ -10,7 +10,7 @@ from voxtral import exit_codes
 from voxtral.accuracy.conditions import Condition
 from voxtral.accuracy.normalization import Normalizer, normalizer_named
 from voxtral.accuracy.recordings import clips_of, open_set, set_name_of
-from voxtral.accuracy.rendering import render, render_against
+from voxtral.accuracy.rendering import also_in, render, render_against
 from voxtral.accuracy.report import EngineFacts, ModelFacts, Report
 from voxtral.accuracy.results import ClipResult, Failure
 from voxtral.accuracy.run import results_of
@@ -18,8 +18,8 @@ from voxtral.accuracy.scoring import scorer_name
 from voxtral.accuracy.sets import ClipEntry
 from voxtral.commands import report_files
 from voxtral.commands.in_browser import add_browser_options, chromium_command, driving, require_sense, tool
-from voxtral.commands.set_options import add_set_options
-from voxtral.config import SAMPLE_RATE
+from voxtral.commands.set_options import DEFAULT_NORMALIZER, add_set_options
+from voxtral.config import DEFAULT_DELAY_MS, DEFAULT_LEFT_PAD_TOKENS, SAMPLE_RATE
 from voxtral.errors import ConfigError, DeviceError
 from voxtral.interruption import Interruption
 from voxtral.loading import Loaded
@@ -58,11 +58,7 @@ def add_wer_command(commands: Any) -> None:
 
 async def _wer(options: argparse.Namespace) -> int:
     if options.compare:
-        if any((options.set, options.against, options.json, options.groups, options.limit, options.browser)):
-            raise ConfigError("--compare measures nothing; leave SET, --groups, --limit, --browser and files out")
-        mine, theirs = (_read_report(path, "--compare") for path in options.compare)
-        print(render_against(mine, theirs))
-        return exit_codes.DONE
+        return _compare(options)
     report_files.require_place(options.json)
     earlier = _read_report(options.against, "--against") if options.against else None
     require_sense(options, options.set)
@@ -82,6 +78,21 @@ async def _wer(options: argparse.Namespace) -> int:
     await run.measure(folder)
     _tell(run.report(set_name_of(options.set), facts), earlier, options.json)
     return run.exit_code()
+
+
+def _compare(options: argparse.Namespace) -> int:
+    measuring = (options.set, options.groups, options.limit, options.json, options.against, options.browser)
+    engine = (options.chromium, options.model, options.backend, options.adapter)
+    differing = (
+        options.normalizer != DEFAULT_NORMALIZER,
+        options.delay_ms != DEFAULT_DELAY_MS,
+        options.left_pad != DEFAULT_LEFT_PAD_TOKENS,
+    )
+    if any((*measuring, *engine, *differing)):
+        raise ConfigError("--compare measures nothing; leave SET, --groups and all other options out")
+    mine, theirs = (_read_report(path, "--compare") for path in options.compare)
+    print(render_against(mine, theirs))
+    return exit_codes.DONE if also_in(theirs, mine) else exit_codes.FAILED
 
 
 async def _wer_in_browser(options: argparse.Namespace, condition: Condition, earlier: Report | None) -> int:
