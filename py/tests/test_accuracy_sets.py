@@ -255,6 +255,7 @@ PACK = "source\ttranscript\tspeaker\tstart_sample\tn_samples\tword_ends_s\n"
     [
         ({}, ["a.wav"], "set: found no .tsv, .csv or *.trans.txt (files: 1); expected NAME.tsv with start_sample"),
         ({"notes.csv": "name,size\nx,1\n"}, ["a.wav"], "set: found notes.csv (columns name, size); expected NAME.tsv"),
+        ({"notes.csv": 'size,"na\nme"\n'}, ["a.wav"], "set: found notes.csv (columns size, na me); expected NAME.tsv"),
         ({"notes.csv": ""}, ["a.wav"], "set: found notes.csv (empty); expected NAME.tsv"),
         ({"t.csv": "path,text\na.wav,x\n"}, [], "expected recordings, found none of the 1 it names (such as a.wav)"),
         (

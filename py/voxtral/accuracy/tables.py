@@ -38,7 +38,7 @@ class Table:
     @property
     def described(self) -> str:
         """What it has, for sentences."""
-        return f"columns {', '.join(self.columns)[:80]}" if any(self.columns) else "empty"
+        return f"columns {' '.join(', '.join(self.columns).split())[:80]}" if any(self.columns) else "empty"
 
     @property
     def audio(self) -> str:
