@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 
 import numpy as np
 import pytest
@@ -244,6 +245,29 @@ def test_hidden_files_are_no_part_of_a_set(tmp_path):
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / ".ipynb_checkpoints" / "t.tsv").write_text("path\tsentence\na.wav\told\n")
     assert [(e.id, e.group, e.transcript) for e in open_set(tmp_path)[0].entries] == [("a.wav", "all", "one")]
+
+
+@pytest.mark.parametrize(("typed", "there"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC"), ("NFD", "NFD")])
+@pytest.mark.parametrize("place", ["", "clips/", "deep/", "été/"])
+def test_names_are_the_same_in_every_normal_form(typed, there, place):
+    """A table of another system beside files that macOS unpacked."""
+    name = unicodedata.normalize(there, f"{place}café.wav")
+    table = unicodedata.normalize(typed, "path,text\n" + ("été/" if place == "été/" else "") + "café.wav,one\n")
+    (entry,) = parse_set({"t.csv": table}, [name], "set").entries
+    assert entry.audio == name
+    assert entry.id == unicodedata.normalize("NFC", name)  # so that reports of two systems can be compared
+    trans = {unicodedata.normalize(there, "é/é.trans.txt"): unicodedata.normalize(typed, "é-1 ONE")}
+    sound = unicodedata.normalize(there, "é/é-1.flac")
+    assert parse_set(trans, [sound], "set").entries[0].audio == sound
+
+
+def test_of_names_that_differ_in_their_form_alone_each_means_itself():
+    names = [unicodedata.normalize(form, "café.wav") for form in ("NFC", "NFD")]
+    rows = "".join(f"{name.removesuffix(end)},{i}\n" for end in (".wav", "") for i, name in enumerate(names))
+    for order in (names, names[::-1]):
+        found = parse_set({"t.csv": f"path,text\n{rows}"}, order, "set")
+        assert [(entry.audio, entry.transcript) for entry in found.entries] == [(names[0], "0"), (names[1], "1")]
+        assert len({entry.id for entry in found.entries}) == 2
 
 
 # -- what is wrong --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ one for each word of the transcript, separated by commas) and said (of clips in 
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -141,25 +142,29 @@ class _Folder:
     def __init__(self, name: str, names: Iterable[str]) -> None:
         self.name = name
         self.n_missing, self.missing = 0, ""
-        self._paths = {path for path in names if path.lower().endswith(AUDIO_SUFFIXES)}
-        self._stems: dict[str, str] = {}  # paths without suffixes; the first in order of the alphabet
+        paths = sorted(path for path in names if path.lower().endswith(AUDIO_SUFFIXES))
+        stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
+        # Of names that differ in their normal form alone, the one as typed; else the first in order of the alphabet.
+        self._paths = {_normal(path): path for path in reversed(paths)} | {path: path for path in paths}
+        self._stems: dict[str, str] = {}
+        for stem, path in (*zip(stems, paths, strict=True), *zip(map(_normal, stems), paths, strict=True)):
+            self._stems.setdefault(stem, path)
         self._basenames: dict[str, list[str]] = {}
-        for path in sorted(self._paths):
-            self._stems.setdefault(str(PurePosixPath(path).with_suffix("")), path)
-            self._basenames.setdefault(PurePosixPath(path).name, []).append(path)
+        for path in paths:
+            self._basenames.setdefault(_normal(PurePosixPath(path).name), []).append(path)
 
     def stem(self, path: str) -> str | None:
         """The sound file of this path but for its suffix."""
-        return self._stems.get(path)
+        return self._stems.get(path) or self._stems.get(_normal(path))
 
     def find(self, table: str, typed: str) -> str | None:
         """What a table's line names: beside the table, from the folder on, in clips/, or the only one of its name."""
         typed = typed.strip().replace("\\", "/").removeprefix("./")
         beside = PurePosixPath(table).parent
         for path in (str(beside / typed), typed, str(beside / "clips" / typed)):
-            if path in self._paths or path in self._stems:
-                return path if path in self._paths else self._stems[path]
-        alike = self._basenames.get(typed.rsplit("/", 1)[-1], [])
+            if found := self._paths.get(path) or self._paths.get(_normal(path)) or self.stem(path):
+                return found
+        alike = self._basenames.get(_normal(typed.rsplit("/", 1)[-1]), [])
         return alike[0] if len(alike) == 1 else None
 
     def miss(self, typed: str) -> None:
@@ -172,6 +177,11 @@ class _Folder:
             return []
         are = "recording is" if self.n_missing == 1 else "recordings are"
         return [f"{self.name}: {self.n_missing} {are} not there and left out (such as {self.missing})."]
+
+
+def _normal(path: str) -> str:
+    """In NFC, as tables have names; macOS may have them in NFD."""
+    return unicodedata.normalize("NFC", path)
 
 
 # -- layouts ------------------------------------------------------------------------------------------
@@ -224,7 +234,9 @@ def _listed(tables: Mapping[str, Table], folder: _Folder) -> list[ClipEntry]:
                 missing.setdefault(typed or f"line {line} of {path}")
             elif audio not in entries:
                 own = row.get("group", "").strip() or group
-                entries[audio] = _entry(audio, own, row, table, audio, f"{folder.name}/{path}, line {line}", None)
+                entries[audio] = _entry(
+                    _normal(audio), own, row, table, audio, f"{folder.name}/{path}, line {line}", None
+                )
     for typed in missing:
         folder.miss(typed)
     return list(entries.values())
