@@ -99,6 +99,24 @@ def test_common_voice_with_several_tables(tmp_path):
     assert [e.group for e in only.entries] == ["all"]
 
 
+def test_what_listeners_of_common_voice_refused_is_heard_only_when_it_is_named(tmp_path):
+    for name in "abcd":
+        write(tmp_path / "clips" / f"{name}.wav", TONES["a"])
+    for table, names in {"test": "a", "other": "b", "invalidated": "cd"}.items():
+        rows = "".join(f"{name}\t{name}.wav\t{name}, and no more.\n" for name in names)
+        (tmp_path / f"{table}.tsv").write_text(f"client_id\tpath\tsentence\n{rows}")
+    found, _ = open_set(tmp_path)
+    assert [(e.audio, e.group) for e in found.entries] == [("clips/a.wav", "test"), ("clips/b.wav", "other")]
+    assert found.notices == [
+        f"{tmp_path}: invalidated.tsv is left out, 2 recordings that listeners refused; name that table alone to hear "
+        "them."
+    ]
+    (tmp_path / "other.tsv").unlink()
+    assert [e.group for e in open_set(tmp_path)[0].entries] == ["test"]  # the group stays that of --groups test
+    named, _ = open_set(tmp_path / "invalidated.tsv")
+    assert ([e.audio for e in named.entries], named.notices) == (["clips/c.wav", "clips/d.wav"], [])
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table_of_any_delimiter_and_names(tmp_path, delimiter):
     write(tmp_path / "deep" / "a.wav", TONES["a"])

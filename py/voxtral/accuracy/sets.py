@@ -10,7 +10,8 @@ Layouts, the first that is there:
     librispeech   *.trans.txt with an id and a text on each line, the sound beside it
     table         .csv or .tsv with a column for the file (audio, path, file, file_name) and one for the text (text,
                   sentence, transcript, transcription), as Common Voice has it, or FLEURS's without a header; the sound
-                  beside it, in clips/, or anywhere in the folder under this name
+                  beside it, in clips/, or anywhere in the folder under this name; of several tables each is a group,
+                  and Common Voice's invalidated.tsv is left out, whose recordings do not say their texts
 
 Further columns are read where they are there: group, speaker or client_id, word_ends_s (seconds from the clip's start,
 one for each word of the transcript, separated by commas) and said (of clips in which nothing should be understood).
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".webm", ".mp4", ".aac", ".aif", ".aiff")
 TRANSCRIPTS_SUFFIX = ".trans.txt"
+INVALIDATED = "invalidated"  # of Common Voice: what most of those who listened refused
 MOST_SAMPLES = 1 << 40  # two years of sound
 
 EXPECTED = (
@@ -142,6 +144,7 @@ class _Folder:
     def __init__(self, name: str, names: Iterable[str]) -> None:
         self.name = name
         self.n_missing, self.missing = 0, ""
+        self._left_out: list[str] = []
         paths = sorted(path for path in names if path.lower().endswith(AUDIO_SUFFIXES))
         stems = [str(PurePosixPath(path).with_suffix("")) for path in paths]
         # Of names that differ in their normal form alone, the one as typed; else the first in order of the alphabet.
@@ -172,11 +175,19 @@ class _Folder:
         self.n_missing += 1
         self.missing = self.missing or " ".join(typed.split())[:80]
 
+    def leave_out(self, path: str, table: Table) -> None:
+        """Remember that nothing of this table is heard."""
+        rows = "1 recording" if len(table.rows) == 1 else f"{len(table.rows):,} recordings"
+        self._left_out.append(
+            f"{self.name}: {path} is left out, {rows} that listeners refused; name that table alone to hear them."
+        )
+
     def notices(self) -> list[str]:
         if not self.n_missing:
-            return []
+            return self._left_out
         are = "recording is" if self.n_missing == 1 else "recordings are"
-        return [f"{self.name}: {self.n_missing} {are} not there and left out (such as {self.missing})."]
+        missing = f"{self.name}: {self.n_missing} {are} not there and left out (such as {self.missing})."
+        return [missing, *self._left_out]
 
 
 def _normal(path: str) -> str:
@@ -225,7 +236,11 @@ def _listed(tables: Mapping[str, Table], folder: _Folder) -> list[ClipEntry]:
     """Of several tables each is a group, unless it has groups of its own."""
     entries: dict[str, ClipEntry] = {}
     missing: dict[str, None] = {}
+    refused = [path for path in tables if PurePosixPath(path).stem.lower() == INVALIDATED]
     for path, table in tables.items():
+        if path in refused and len(refused) < len(tables):
+            folder.leave_out(path, table)
+            continue
         group = PurePosixPath(path).stem if len(tables) > 1 else "all"
         for line, row in table.rows:
             typed = row.get(table.audio, "").strip()

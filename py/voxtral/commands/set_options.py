@@ -6,12 +6,13 @@ from pathlib import Path
 from voxtral.accuracy import normalization
 
 DEFAULT_NORMALIZER = "basic"
+TABLES_HELP = "each table of a folder is one, so of Common Voice --groups test hears test.tsv"
 
 
 def add_set_options(parser: argparse.ArgumentParser, groups_help: str, limit_help: str) -> None:
     """SET, --groups (a tuple of names, None: all), --limit (1 or more, None: all) and --normalizer."""
     parser.add_argument("set", nargs="?", type=Path, metavar="SET", help="a folder, or a table in it; default: our own")
-    parser.add_argument("--groups", type=_names, metavar="NAME,…", help=groups_help)
+    parser.add_argument("--groups", type=_names, metavar="NAME,…", help=f"{groups_help}; {TABLES_HELP}")
     parser.add_argument("--limit", type=_positive, metavar="N", help=limit_help)
     parser.add_argument(
         "--normalizer",
