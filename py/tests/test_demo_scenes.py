@@ -164,14 +164,38 @@ def test_about_half_of_the_examples_begin_in_the_middle_some_inside_a_word(libra
 
 def test_words_are_missed_with_their_marks_and_in_some_examples_all_up_to_one(library: Library) -> None:
     def missed(scenes: Scenes) -> tuple[int, int]:
+        scenes = replace(scenes, late_word=0, middle=0)
         drawn = [draw(library, scenes, np.random.default_rng([8, number])) for number in range(60)]
         marks = [np.flatnonzero(scene.targets[:-1] == MARK) for scene in drawn]
         heard = [scene.inputs[at + 1] == MARK for scene, at in zip(drawn, marks, strict=True)]
         n_behind = sum(int((~each[int(each.argmax()) :]).sum()) for each in heard if each.any())
         return sum(int((~each).sum()) for each in heard), n_behind
 
-    assert missed(replace(Scenes(), missed_word=0, missed_all=0, middle=0)) == (0, 0)
-    n_missed, n_behind_one_heard = missed(replace(Scenes(), missed_word=0, missed_all=1, middle=0))
+    assert missed(replace(Scenes(), missed_word=0, missed_all=0)) == (0, 0)
+    n_missed, n_behind_one_heard = missed(replace(Scenes(), missed_word=0, missed_all=1))
     assert n_missed > 60
     assert n_behind_one_heard == 0
-    assert missed(replace(Scenes(), missed_word=0.2, missed_all=0, middle=0))[1] > 20
+    assert missed(replace(Scenes(), missed_word=0.2, missed_all=0))[1] > 20
+
+
+def test_a_mark_that_comes_late_is_due_until_it_comes(library: Library) -> None:
+    n_late = 0
+    for number in range(40):
+        scenes = replace(Scenes(), missed_word=0, missed_all=0, wrong_token=0, middle=0, late_word=0.5)
+        in_time = draw(library, replace(scenes, late_word=0), np.random.default_rng([10, number]))
+        late = draw(library, scenes, np.random.default_rng([10, number]))
+        assert late.pieces == in_time.pieces
+        spoken = [scene.inputs[scene.inputs >= WORD].tolist() for scene in (in_time, late)]
+        assert spoken[1] == spoken[0][: len(spoken[1])]
+        assert len(spoken[0]) - len(spoken[1]) <= 1  # at the very end a word may be late
+        due = late.targets[:-1] == MARK
+        is_written = late.inputs[1:] == MARK
+        assert (late.inputs[1:][due & ~is_written] == PAD).all()
+        waiting = 0
+        for is_due, is_there, was_due in zip(due, is_written, in_time.targets[:-1] == MARK, strict=True):
+            assert is_due or not is_there
+            assert not is_due or waiting or was_due  # never early
+            waiting = waiting + 1 if is_due and not is_there else 0
+            assert waiting <= scenes.most_late
+            n_late += bool(waiting)
+    assert n_late > 100

@@ -32,11 +32,11 @@ class Scenes:
         (30, 0.05),
     )
     # what an example mostly holds
-    digits: float = 0.31
+    digits: float = 0.30
     keywords: float = 0.15
-    orders: float = 0.24
+    orders: float = 0.22
     mixed: float = 0.10
-    other_speech: float = 0.17
+    other_speech: float = 0.20
     nothing: float = 0.03
     synthetic: float = 0.35  # of clips, where there are real ones too
     synthetic_digits: float = 0.35  # only three people say the digits; more was worse in a small trial
@@ -45,11 +45,11 @@ class Scenes:
     speed: tuple[float, float] = (0.78, 1.28)
     straight_start: float = 0.3  # speech from the very first sample
     ends_early: float = 0.35  # the stream ends right behind the speech
-    clean: float = 0.2  # no noise at all
+    clean: float = 0.15  # no noise at all
     recorded_noise: float = 0.3  # behind every clip and not between them
-    recorded_snr_db: tuple[float, float] = (8.0, 40.0)
+    recorded_snr_db: tuple[float, float] = (8.0, 55.0)
     babble: float = 0.15
-    snr_db: tuple[float, float] = (3.0, 40.0)
+    snr_db: tuple[float, float] = (3.0, 60.0)  # a quiet room is 50 dB below a voice, and no silence
     level_db: tuple[float, float] = (-50.0, 0.0)
     usual_level: float = 0.5  # the share that is as loud as recordings usually are
     usual_level_db: tuple[float, float] = (-28.0, 0.0)
@@ -67,6 +67,8 @@ class Scenes:
     warp: float = 0.2  # of the frequency axis, either way
     sixteen_bits: float = 0.5
     wrong_token: float = 0.04  # inputs of the decoder that were never said, so that it listens instead of guessing
+    late_word: float = 0.2  # marks that come late, and how many tokens at most
+    most_late: int = 3
     missed_word: float = 0.03  # and those that it should have said and did not
     missed_all: float = 0.03  # of examples: all words up to one of them
 

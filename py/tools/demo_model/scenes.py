@@ -312,7 +312,8 @@ def draw(library: Library, scenes: Scenes, random: Random) -> Scene:
     while theme != "nothing" and not drawing.is_full():
         drawing.go_on(theme)
     wanted = targets(drawing.said, scenes.n_tokens, left_pad, delay)
-    inputs = _inputs(wanted, scenes, random)
+    written, wanted = _late(wanted, scenes, random)
+    inputs = _inputs(written, scenes, random)
     unheard = (inputs == STREAMING_PAD_TOKEN) & (wanted >= FIRST_WORD_TOKEN)
     wanted[unheard] = -1  # a piece without its mark before it
     if is_middle:
@@ -322,11 +323,31 @@ def draw(library: Library, scenes: Scenes, random: Random) -> Scene:
     return Scene(left_pad, delay, drawing.pieces, capacity, inputs, wanted, ended)
 
 
-def _inputs(wanted: NDArray[np.int64], scenes: Scenes, random: Random) -> NDArray[np.int64]:
-    """What the decoder hears itself say: the targets one position later, some of them wrong, some missed with their
-    marks, and in some examples all of them up to some word: who once missed words must not stay silent.
+def _late(wanted: NDArray[np.int64], scenes: Scenes, random: Random) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What the decoder writes if some marks come a few tokens late, and what it should have written at each position:
+    the mark, as long as it is missing. Without this a word whose end is heard in two frames, in each of them with less
+    than half the probability, is never written.
     """
-    inputs = np.concatenate([[BOS_TOKEN], np.where(wanted[:-1] < 0, STREAMING_PAD_TOKEN, wanted[:-1])])
+    written, wanted = wanted.copy(), wanted.copy()
+    marks = np.flatnonzero(wanted == STREAMING_WORD_TOKEN)
+    bounds = np.append(marks[1:], len(wanted))[: len(marks)]
+    late = (random.random(len(marks)) < scenes.late_word) * (1 + random.integers(scenes.most_late, size=len(marks)))
+    for mark, n_late, bound in zip(marks.tolist(), late.tolist(), bounds.tolist(), strict=True):
+        end = mark + 1
+        while end < bound and wanted[end] >= FIRST_WORD_TOKEN:
+            end += 1
+        n = min(n_late, bound - end)
+        pieces = wanted[mark:end].copy()
+        written[mark : mark + n], wanted[mark : mark + n] = STREAMING_PAD_TOKEN, STREAMING_WORD_TOKEN
+        written[mark + n : end + n] = wanted[mark + n : end + n] = pieces
+    return written, wanted
+
+
+def _inputs(written: NDArray[np.int64], scenes: Scenes, random: Random) -> NDArray[np.int64]:
+    """What the decoder hears itself say: what was written, one position later; some words wrong, some missed with
+    their marks, and in some examples all of them up to some word: who once missed words must not stay silent.
+    """
+    inputs = np.concatenate([[BOS_TOKEN], np.where(written[:-1] < 0, STREAMING_PAD_TOKEN, written[:-1])])
     said = inputs >= FIRST_WORD_TOKEN
     swapped = said & (random.random(len(inputs)) < scenes.wrong_token)
     inputs[swapped] = FIRST_WORD_TOKEN + random.integers(len(words()), size=int(swapped.sum()))
