@@ -63,7 +63,7 @@ async function load({ model_url, backend, delay_ms, left_pad_tokens }) {
     is_software: scenario.startsWith("software"),
     replaced: [],
     model: "Voxtral demo",
-    description: "The demo model knows spoken digits and six phrases; it ignores everything else.",
+    description: "The demo model knows spoken digits, six keywords and coffee orders; it ignores everything else.",
     vocabulary: ["open", "held"].includes(scenario) ? null : ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
       "nine", "computer", "alexa", "jarvis", "snowboy", "smart mirror", "view glass"],
     delay_ms: delay_ms ?? 480,

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -94,7 +95,7 @@ def test_the_converted_demo_hears_the_same_words(tmp_path: Path, capsys: pytest.
     assert main(["convert", str(source), str(out)]) == 0
     assert tensors_of(out) == tensors_of(DEMO)
     printed = capsys.readouterr()
-    assert printed.out == f"{out}: {out.stat().st_size:,} bytes\n{out.parent / 'tekken.json'}: 81,651 bytes\n"
+    assert printed.out == f"{out}: {out.stat().st_size:,} bytes\n{out.parent / 'tekken.json'}: 86,005 bytes\n"
     assert printed.err.startswith("voxtral: convert: 81 MB in ")
     texts = []
     for model in (out, DEMO):
@@ -156,8 +157,9 @@ def test_a_folder_of_both_forms_means_mistral_s(tmp_path: Path, tiny: Weights) -
 
 
 # -- dimensions ---------------------------------------------------------------------------------------
-def test_the_known_models_are_the_4b_model_and_the_demo() -> None:
-    assert list(KNOWN) == [PRESETS["4b"], config_of(DEMO)]
+def test_the_known_models_are_the_4b_model_the_demo_and_the_demo_before_it() -> None:
+    before = replace(config_of(DEMO).decoder, window=75, vocab_size=1280)
+    assert list(KNOWN) == [PRESETS["4b"], config_of(DEMO), replace(config_of(DEMO), decoder=before)]
 
 
 def test_a_known_model_needs_nothing_beside_it(tmp_path: Path) -> None:

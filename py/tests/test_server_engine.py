@@ -220,7 +220,8 @@ def test_a_cancelled_session_computes_no_more_and_its_seat_is_free(model, turns)
             n_idle = model.n_idle
             seat = await engine.open("first", True)
             assert model.n_idle == n_idle - 1
-            await seat.feed(SOUND["keywords_1"])
+            pause = np.zeros(SAMPLE_RATE, np.float32)  # so that no word is there yet
+            await seat.feed(np.concatenate([pause, SOUND["keywords_1"]]))
             await until(lambda: seat.heard_s > 0)
             seat.cancel()
             assert [addition async for addition in seat] == []

@@ -74,7 +74,7 @@ def test_real_files_hold_exactly_the_table(path: Path) -> None:
 def test_configuration_of_the_demo_model() -> None:
     assert read_config(index_of(DEMO)) == ModelConfig(
         EncoderConfig(n_layers=8, dim=256, n_heads=4, head_dim=64, ffn_dim=1024, window=250),
-        DecoderConfig(6, 384, 6, 2, 64, 1152, 75, 1280, 32),
+        DecoderConfig(6, 384, 6, 2, 64, 1152, 32, 1344, 32),
     )
 
 

@@ -39,9 +39,11 @@ from voxtral.weights import (
 
 Said = tuple[dict[str, Any], dict[str, Any]]  # fields of encoder and decoder; what they are is not yet checked
 
-# Models whose numbers are known when nothing beside the checkpoint tells them: the 4B model and the demo.
+# Models whose numbers are known when nothing beside the checkpoint tells them: the 4B model, the demo, and the demo of
+# digits and keywords that came before it.
 KNOWN = (
     ModelConfig(EncoderConfig(), DecoderConfig()),
+    ModelConfig(EncoderConfig(8, 256, 4, 64, 1024, 250), DecoderConfig(6, 384, 6, 2, 64, 1152, 32, 1344, 32)),
     ModelConfig(EncoderConfig(8, 256, 4, 64, 1024, 250), DecoderConfig(6, 384, 6, 2, 64, 1152, 75, 1280, 32)),
 )
 

@@ -21,14 +21,15 @@ MATRIX_TYPES = {
 WEIGHTS_AT_ONCE = 1 << 20
 
 
-def convert(path: Path, target: Path, matrices: GgmlType, tell: Tell) -> list[Path]:
+def convert(path: Path, target: Path, matrices: GgmlType, tell: Tell, name: str | None = None) -> list[Path]:
     """Write a checkpoint's network as a GGUF file, which must be new, and its tokenizer beside it; returns both.
 
-    path: what `open_checkpoint` takes. tell: gets bytes of the checkpoint. The file has its name once it is whole.
+    path: what `open_checkpoint` takes. tell: gets bytes of the checkpoint. name: the model's, None for the file's. The
+    file has its name once it is whole.
     Raises ModelFileError.
     """
     checkpoint = open_checkpoint(path)
-    header, tensors = gguf_parts(read_network(checkpoint), target.stem, matrices)
+    header, tensors = gguf_parts(read_network(checkpoint), name or target.stem, matrices)
     tokenizer = _tokenizer(checkpoint.files[0].parent, target.parent)
     with explaining(target):
         if target.exists():

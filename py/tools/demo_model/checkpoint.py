@@ -14,6 +14,7 @@ from voxtral.convert import convert
 from voxtral.quant import GgmlType
 
 GGUF_NAME = "voxtral-demo-q4_0.gguf"
+MODEL_NAME = "Voxtral demo (digits, keywords and coffee orders)"
 
 
 def save(weights: Weights, config: ModelConfig, folder: Path) -> None:
@@ -23,7 +24,7 @@ def save(weights: Weights, config: ModelConfig, folder: Path) -> None:
     save_file(halves, folder / "consolidated.safetensors")
     (folder / "params.json").write_text(json.dumps(_params(config), indent=1) + "\n")
     tekken_json(folder / "tekken.json")
-    convert(folder, folder / GGUF_NAME, GgmlType.Q4_0, _silent)
+    convert(folder, folder / GGUF_NAME, GgmlType.Q4_0, _silent, MODEL_NAME)
 
 
 def _silent(*_: Any) -> None:
