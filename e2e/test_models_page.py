@@ -142,7 +142,7 @@ def test_a_download_survives_pause_reload_a_closed_tab_and_then_needs_no_network
     proposal = f"A model from {source.address.removeprefix('http://')}"
     first.press(f"Get it: {proposal}")
     first.wait_for_percent(20)
-    first.says(first.card("tiny"), re.compile(r"[\d.]+ of 12\.5 MB · [\d.]+ [kM]B/s · .* s left"))
+    first.says(first.card("tiny"), re.compile(r"[\d.]+ of 12\.6 MB · [\d.]+ [kM]B/s · .* s left"))
     first.hear_digits()  # beside it
     first.press("Pause: tiny")
     first.says(first.card("tiny"), "Paused.")

@@ -105,8 +105,8 @@ def test_words_of_a_closed_vocabulary() -> None:
 def test_words_of_the_demo_model(golden: Tekken) -> None:
     words = Tekken.from_json(DEMO.read_bytes(), "tekken.json").words()
     assert words is not None
-    assert len(words) == 18
-    assert {"zero", "nine", "mirror"} <= set(words)
+    assert len(words) == 72
+    assert {"zero", "nine", "mirror", "cappuccino"} <= set(words)
     assert golden.words() is None
 
 

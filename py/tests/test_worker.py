@@ -319,14 +319,14 @@ def test_a_session_takes_its_own_delay_and_another_may_be_prepared():
         warm_up = model.warm_up
         model.warm_up = lambda streaming: warmed.append(streaming.delay_ms) or warm_up(streaming)
         worker.receive({"type": "prepare", "delay_ms": 960})
-        worker.receive(transcribe(1, "d.wav", (SAMPLES / "digits_1.wav").read_bytes(), 240))
+        worker.receive(transcribe(1, "d.wav", (SAMPLES / "digits_2.wav").read_bytes(), 240))
         text = (await host.until("done", 1))["result"]["text"]
         worker.receive({"type": "prepare", "delay_ms": 500})
         worker.receive(transcribe(2, "d.wav", (SAMPLES / "digits_1.wav").read_bytes(), 100))
         return text, (await host.until("error", 2))["sentence"], host.of("error")[0]
 
     text, sentence, refused = with_worker(scenario)
-    assert text == "one four one seven"
+    assert text == "zero three zero nine eight two"
     assert "got 100" in sentence
     assert "got 500" in refused["sentence"]
     assert warmed[-1] == 960

@@ -67,7 +67,9 @@ class Scenes:
     warp: float = 0.2  # of the frequency axis, either way
     sixteen_bits: float = 0.5
     wrong_token: float = 0.04  # inputs of the decoder that were never said, so that it listens instead of guessing
-    late_word: float = 0.2  # marks that come late, and how many tokens at most
+    # marks that come late, and how many tokens at most; 0.5 and 8 (with missed_word 0.01) heard digits no better:
+    # 13.1 % of words wrong instead of 10.0
+    late_word: float = 0.2
     most_late: int = 3
     missed_word: float = 0.03  # and those that it should have said and did not
     missed_all: float = 0.03  # of examples: all words up to one of them
